@@ -1,0 +1,103 @@
+"""What a test may touch of a board, whatever its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, NamedTuple, Protocol
+
+from rig.boards.console import Console
+from rig.boards.power import PowerSwitch
+
+
+class Capability(StrEnum):
+    """What a test may need and a board may lack. A board says why it lacks one (`Board.missing`)."""
+
+    POWER_CUT = "power_cut"
+    FLASH_MUTATIONS = "flash_mutations"
+    EFUSE = "efuse"
+    WIFI = "wifi"
+    INTERRUPT_LATENCY = "interrupt_latency"
+    BROWNOUT = "brownout"
+
+
+class Cut(NamedTuple):
+    """Where power is to be lost: at the `nth` mutation of `kind` in [`start`, `end`) of flash, counted from 1.
+
+    `phase` is `before` the mutation, `torn` when `keep` bytes of it are done, or right `after` it.
+    """
+
+    start: int
+    end: int
+    kind: Literal["erase", "program", "any"] = "any"
+    nth: int = 1
+    phase: Literal["before", "torn", "after"] = "after"
+    keep: int = 16
+
+
+class MutationTap(Protocol):
+    """Sees every sector erase and page program, and can cut power at exactly one of them."""
+
+    def arm(self, cut: Cut) -> None:
+        """Cut power at the mutation that `cut` names; replaces an earlier one."""
+
+    def disarm(self) -> None: ...
+
+    def wait_fired(self, timeout: float) -> bool:
+        """Whether the armed cut has happened; waits at most `timeout` seconds."""
+
+
+class FlashAccess(Protocol):
+    """The board's flash from outside, by the ROM loader or directly. Offsets and sizes in bytes.
+
+    Using it stops the app; the board stays stopped until `Board.reset`.
+    """
+
+    def read(self, offset: int, size: int) -> bytes: ...
+
+    def restore(self, regions: Mapping[int, bytes]) -> int:
+        """Make flash hold `regions` (sector-aligned), rewriting only sectors that differ; how many did."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """One ESP target: console, reset line, flash, and maybe power and the flash tap."""
+
+    name: str
+    kind: str
+    chip: str
+    console: Console
+    flash: FlashAccess
+    reset_line: Callable[[], None]
+    power: PowerSwitch | None = None
+    tap: MutationTap | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return frozenset(capability.value for capability in Capability) - set(self.missing)
+
+    def reset(self) -> None:
+        """Pulse EN: the chip starts from flash. Not a power cut."""
+        self.reset_line()
+
+
+@contextmanager
+def powered(board: Board) -> Iterator[Board]:
+    """The board with console open and power on; whatever happens inside, it is left powered and closed."""
+    board.console.open()
+    try:
+        if board.power is not None:
+            board.power.on()
+        yield board
+    finally:
+        try:
+            if board.tap is not None:
+                board.tap.disarm()
+            if board.power is not None:
+                board.power.on()
+        finally:
+            board.console.close()
