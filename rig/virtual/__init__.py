@@ -1,0 +1,1 @@
+"""The simulated chip: NOR flash, ROM serial loader, boot and test app, behind an ordinary serial port."""
