@@ -1,0 +1,71 @@
+"""The results of a run as JUnit XML (the xunit2 family that CI servers read), one suite per board.
+
+A firmware fail is a `failure`; a bench fault and an inconclusive test are an `error` with that type, so that a server
+that knows only red and green never shows them green; skipped carries its reason.
+"""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as Xml
+
+from rig.evidence.records import RunRecord, TestResult, Verdict
+from rig.evidence.report_page.summary import boards, count, split_test
+from rig.evidence.report_page.text import one_line, xml_text
+
+_ELEMENT = {
+    Verdict.FIRMWARE_FAIL: "failure",
+    Verdict.BENCH_FAULT: "error",
+    Verdict.INCONCLUSIVE: "error",
+    Verdict.SKIPPED: "skipped",
+}
+
+
+def render_junit(run: RunRecord) -> str:
+    """The XML text of `run`; characters that XML forbids and colour codes are left out."""
+    root = Xml.Element("testsuites", {"name": "rollback qualification", **_sums(run.results)})
+    for board in boards(run):
+        results = [result for result in run.results if result.board == board]
+        first = min(result.started for result in results)
+        facts = {"name": xml_text(board), **_sums(results), "timestamp": first.isoformat(timespec="seconds")}
+        suite = Xml.SubElement(root, "testsuite", facts)
+        for result in results:
+            _case(suite, result)
+    Xml.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + Xml.tostring(root, encoding="unicode") + "\n"
+
+
+def _sums(results: list[TestResult]) -> dict[str, str]:
+    counts = count(results)
+    return {
+        "tests": str(len(results)),
+        "failures": str(counts[Verdict.FIRMWARE_FAIL]),
+        "errors": str(counts[Verdict.BENCH_FAULT] + counts[Verdict.INCONCLUSIVE]),
+        "skipped": str(counts[Verdict.SKIPPED]),
+        "time": f"{sum(result.duration_s for result in results):.3f}",
+    }
+
+
+def _case(suite: Xml.Element, result: TestResult) -> None:
+    file, name = split_test(result.test)
+    module = file.replace(".py", "").replace("/", ".").replace("::", ".")
+    facts = {"classname": xml_text(module or result.board), "name": xml_text(name), "time": f"{result.duration_s:.3f}"}
+    case = Xml.SubElement(suite, "testcase", facts)
+    properties = Xml.SubElement(case, "properties")
+    for key, value in _properties(result):
+        Xml.SubElement(properties, "property", {"name": key, "value": xml_text(value)})
+    if element := _ELEMENT.get(result.verdict):
+        message = one_line(xml_text(result.reason)) or "no reason given"
+        outcome = Xml.SubElement(case, element, {"message": message, "type": result.verdict.value})
+        outcome.text = xml_text("\n\n".join(part for part in (result.reason, result.details) if part))
+    if notes := _notes(result):
+        Xml.SubElement(case, "system-out").text = xml_text("\n".join(notes))
+
+
+def _properties(result: TestResult) -> list[tuple[str, str]]:
+    facts = [("verdict", result.verdict.value), ("board", result.board), ("kind", result.kind), ("chip", result.chip)]
+    return facts + [("requirement", name) for name in result.requirements]
+
+
+def _notes(result: TestResult) -> list[str]:
+    hazards = [f"hazard: {hazard.what} To do: {hazard.remedy} ({hazard.source})" for hazard in result.hazards]
+    return hazards + [f"evidence: {name}: {path}" for name, path in result.evidence.items()]

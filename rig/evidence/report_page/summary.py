@@ -1,0 +1,138 @@
+"""Sums over a run: counts, the one verdict that stands for several, what each requirement got on each board."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from rig.evidence.records import Hazard, Requirement, RunRecord, TestResult, Verdict
+
+# The first of these that occurs stands for all: a broken bench must not hide a firmware failure that was seen.
+PRECEDENCE = (Verdict.FIRMWARE_FAIL, Verdict.BENCH_FAULT, Verdict.INCONCLUSIVE, Verdict.PASS, Verdict.SKIPPED)
+
+# ASCII on purpose: every verdict can be told apart without colour and in any encoding.
+LETTER = {
+    Verdict.PASS: "P",
+    Verdict.FIRMWARE_FAIL: "F",
+    Verdict.BENCH_FAULT: "B",
+    Verdict.INCONCLUSIVE: "?",
+    Verdict.SKIPPED: "-",
+}
+
+MEANING = {
+    Verdict.PASS: "the board did exactly what the requirement says",
+    Verdict.FIRMWARE_FAIL: "the board did something it must not do",
+    Verdict.BENCH_FAULT: "the test equipment failed, so nothing may be said about the firmware",
+    Verdict.INCONCLUSIVE: "the evidence does not suffice to say either",
+    Verdict.SKIPPED: "the board cannot do what the test needs; nothing was tested",
+}
+
+NO_REQUIREMENT = "Tests without a requirement"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One requirement and its results; `results` holds one tuple per board, in the order of `boards`."""
+
+    requirement: Requirement
+    results: tuple[tuple[TestResult, ...], ...]
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """The verdicts of this requirement on all boards, worst first, each once."""
+        seen = {result.verdict for cell in self.results for result in cell}
+        return [verdict for verdict in PRECEDENCE if verdict in seen]
+
+
+def count(results: Iterable[TestResult]) -> dict[Verdict, int]:
+    """How often each verdict occurs, in the order of `PRECEDENCE`, zeros included."""
+    seen = Counter(result.verdict for result in results)
+    return {verdict: seen[verdict] for verdict in PRECEDENCE}
+
+
+def worst(results: Iterable[TestResult]) -> Verdict | None:
+    """The verdict that stands for several results by `PRECEDENCE`; None if there are none."""
+    seen = {result.verdict for result in results}
+    return next((verdict for verdict in PRECEDENCE if verdict in seen), None)
+
+
+def overall(run: RunRecord) -> Verdict:
+    """The verdict on the run; `INCONCLUSIVE` if no test ran at all (none there, or every one skipped)."""
+    return worst(result for result in run.results if result.verdict is not Verdict.SKIPPED) or Verdict.INCONCLUSIVE
+
+
+def exit_code(run: RunRecord) -> int:
+    """The process exit code of a run.
+
+    1 if any test is a firmware fail, else 3 if any is a bench fault, else 4 if any is inconclusive or no test ran
+    (there was none, or every one was skipped), else 0: something passed and the rest was skipped.
+    2 is left to wrong use of the command.
+    """
+    codes = {Verdict.PASS: 0, Verdict.FIRMWARE_FAIL: 1, Verdict.BENCH_FAULT: 3, Verdict.INCONCLUSIVE: 4}
+    return codes[overall(run)]
+
+
+def counts_line(results: Iterable[TestResult]) -> str:
+    """`12 pass, 1 firmware fail, 0 bench fault, 2 inconclusive, 3 skipped`."""
+    counts = count(results)
+    order = (Verdict.PASS, *(v for v in PRECEDENCE if v is not Verdict.PASS))
+    return ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in order)
+
+
+def split_test(test: str) -> tuple[str, str]:
+    """A pytest node id as file (with class, if any) and the test's own name; what is in its brackets stays with it."""
+    head, bracket, parameters = test.partition("[")
+    file, _, name = head.rpartition("::")
+    return file, name + bracket + parameters
+
+
+def boards(run: RunRecord) -> list[str]:
+    """The boards that have results, in the order in which they first appear."""
+    return list(dict.fromkeys(result.board for result in run.results))
+
+
+def rows(run: RunRecord) -> list[Row]:
+    """Every requirement of the run in its order, then ids only tests know, then tests that carry no requirement."""
+    names = boards(run)
+    known = {requirement.id: requirement for requirement in run.requirements}
+    for result in run.results:
+        for name in result.requirements:
+            known.setdefault(name, Requirement(id=name, area="Not described", text="(this run has no text for it)"))
+    found = [Row(requirement, _cells(run, names, requirement.id)) for requirement in known.values()]
+    loose = [result for result in run.results if not result.requirements]
+    for test in dict.fromkeys(result.test for result in loose):
+        cells = tuple(tuple(r for r in loose if r.test == test and r.board == board) for board in names)
+        found.append(Row(Requirement(id="", area=NO_REQUIREMENT, text=test), cells))
+    return found
+
+
+def areas(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Rows grouped by area; areas in the order in which they first appear."""
+    order = list(dict.fromkeys(row.requirement.area for row in found))
+    ordered = sorted(found, key=lambda row: order.index(row.requirement.area))
+    return [(area, list(group)) for area, group in groupby(ordered, key=lambda row: row.requirement.area)]
+
+
+def hazards(run: RunRecord) -> list[tuple[Hazard, list[TestResult]]]:
+    """Each distinct hazard once, with the results that met it."""
+    found: dict[Hazard, list[TestResult]] = {}
+    for result in run.results:
+        for hazard in dict.fromkeys(result.hazards):
+            found.setdefault(hazard, []).append(result)
+    return list(found.items())
+
+
+def skip_reasons(run: RunRecord) -> list[tuple[str, list[TestResult]]]:
+    """Why tests were skipped, each reason once, with the results it holds for."""
+    found: dict[str, list[TestResult]] = {}
+    for result in run.results:
+        if result.verdict is Verdict.SKIPPED:
+            found.setdefault(result.reason or "no reason given", []).append(result)
+    return list(found.items())
+
+
+def _cells(run: RunRecord, names: Sequence[str], requirement: str) -> tuple[tuple[TestResult, ...], ...]:
+    with_it = [result for result in run.results if requirement in result.requirements]
+    return tuple(tuple(result for result in with_it if result.board == board) for board in names)

@@ -1,0 +1,108 @@
+"""JUnit XML: what a CI server must see of each verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree as Xml
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rig.evidence.junit import render_junit
+from rig.evidence.records import RunRecord, TestResult, Verdict
+
+SAMPLE = Path(__file__).parents[2] / "data" / "report" / "sample_run.json"
+RUN = RunRecord.model_validate_json(SAMPLE.read_text(encoding="utf-8"))
+
+
+def of(**changes: object) -> RunRecord:
+    return RUN.model_copy(update={"results": [RUN.results[0].model_copy(update=changes)]})
+
+
+def case(run: RunRecord) -> Xml.Element:
+    found = Xml.fromstring(render_junit(run)).find("testsuite/testcase")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("verdict", "element"),
+    [
+        (Verdict.PASS, None),
+        (Verdict.FIRMWARE_FAIL, "failure"),
+        (Verdict.BENCH_FAULT, "error"),
+        (Verdict.INCONCLUSIVE, "error"),
+        (Verdict.SKIPPED, "skipped"),
+    ],
+)
+def test_each_verdict_has_its_element_with_reason_and_type(verdict: Verdict, element: str | None) -> None:
+    found = case(of(verdict=verdict, reason="why\nso", details="the log"))
+    outcomes = [child for child in found if child.tag in ("failure", "error", "skipped")]
+    assert [child.tag for child in outcomes] == ([element] if element else [])
+    for child in outcomes:
+        assert child.attrib == {"message": "why so", "type": verdict.value}
+        assert child.text == "why\nso\n\nthe log"
+    values = {p.get("name"): p.get("value") for p in found.iter("property")}
+    assert values["verdict"] == verdict.value
+    assert values["board"] == RUN.results[0].board
+
+
+def test_one_suite_per_board_and_sums_that_add_up() -> None:
+    root = Xml.fromstring(render_junit(RUN))
+    suites = root.findall("testsuite")
+    assert [suite.get("name") for suite in suites] == ["virtual-1", "bench-a"]
+    assert len(root.findall("testsuite/testcase")) == len(RUN.results)
+    counts = {
+        "tests": "testcase",
+        "failures": "testcase/failure",
+        "errors": "testcase/error",
+        "skipped": "testcase/skipped",
+    }
+    for suite in suites:
+        assert {name: int(suite.get(name, "")) for name in counts} == {
+            name: len(suite.findall(path)) for name, path in counts.items()
+        }
+    assert int(root.get("failures", "")) == sum(r.verdict is Verdict.FIRMWARE_FAIL for r in RUN.results)
+
+
+def test_requirements_are_properties_of_the_case() -> None:
+    found = case(of(requirements=["RB-03", "RB-05"]))
+    assert [p.get("value") for p in found.iter("property") if p.get("name") == "requirement"] == ["RB-03", "RB-05"]
+
+
+@pytest.mark.parametrize(
+    ("test", "classname", "name"),
+    [
+        ("tests/q/test_a.py::test_b[x::y]", "tests.q.test_a", "test_b[x::y]"),
+        ("tests/q/test_a.py::TestC::test_b", "tests.q.test_a.TestC", "test_b"),
+        ("test_b", "virtual-1", "test_b"),
+    ],
+)
+def test_case_is_named_by_its_pytest_id(test: str, classname: str, name: str) -> None:
+    found = case(of(test=test))
+    assert (found.get("classname"), found.get("name")) == (classname, name)
+
+
+def test_colour_codes_and_forbidden_characters_are_left_out() -> None:
+    found = case(
+        of(verdict=Verdict.FIRMWARE_FAIL, reason="a", details="\x1b[31mE (5) boot\x1b[0m \x00\x07\ufffe]]> <b> ✓")
+    )
+    failure = found.find("failure")
+    assert failure is not None
+    assert failure.text == "a\n\nE (5) boot ]]> <b> ✓"
+
+
+@settings(deadline=None)
+@given(st.text(), st.text(), st.text(), st.sampled_from(Verdict))
+def test_any_text_gives_xml_that_parses(reason: str, details: str, name: str, verdict: Verdict) -> None:
+    run = of(reason=reason, details=details, test=name, board=name, requirements=[name], verdict=verdict)
+    root = Xml.fromstring(render_junit(run).encode())
+    assert len(root.findall("testsuite/testcase")) == 1
+
+
+def test_hazards_and_evidence_are_in_the_output_of_the_case() -> None:
+    with_hazard: TestResult = next(result for result in RUN.results if result.hazards)
+    output = case(RUN.model_copy(update={"results": [with_hazard]})).findtext("system-out", "")
+    assert with_hazard.hazards[0].what in output
+    assert with_hazard.evidence["console.log"] in output

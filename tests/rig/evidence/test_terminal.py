@@ -1,0 +1,148 @@
+"""The table at the end of a run and the progress during it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from rig.evidence.records import RunRecord, Verdict
+from rig.evidence.terminal import RunProgress, print_summary
+
+SAMPLE = Path(__file__).parents[2] / "data" / "report" / "sample_run.json"
+
+
+@pytest.fixture
+def run() -> RunRecord:
+    return RunRecord.model_validate_json(SAMPLE.read_text(encoding="utf-8"))
+
+
+def plain_console(width: int = 80, encoding: str = "utf-8") -> Console:
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict", newline="\n")
+    return Console(file=file, width=width, force_terminal=False, color_system=None, legacy_windows=False)
+
+
+def terminal(width: int = 80) -> Console:
+    file = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n")
+    return Console(
+        file=file, width=width, force_terminal=True, color_system="standard", legacy_windows=False, _environ={}
+    )
+
+
+def printed(console: Console) -> str:
+    file = console.file
+    assert isinstance(file, io.TextIOWrapper)
+    file.flush()
+    buffer = file.buffer
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode(file.encoding)
+
+
+def summary(run: RunRecord, console: Console, report: Path | None = None) -> str:
+    print_summary(run, console, report)
+    return printed(console)
+
+
+def test_table_names_every_requirement_board_and_verdict(run: RunRecord) -> None:
+    text = summary(run, plain_console())
+    for requirement in run.requirements:
+        assert requirement.id in text
+        assert requirement.text.split()[0] in text
+    for result in run.results:
+        assert result.board in text
+        assert result.verdict.value in text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_table_fits_80_columns_in_any_encoding(run: RunRecord, encoding: str) -> None:
+    text = summary(run, plain_console(80, encoding))
+    assert max(cell_len(line) for line in text.splitlines()) <= 80
+
+
+def test_sums_reasons_hazards_skips_and_report_follow_the_table(run: RunRecord) -> None:
+    text = summary(run, plain_console(200), Path("reports/2025-03-14/index.html"))
+    tail = text[text.rindex("test_harness_reads_its_own_log") :]
+    assert "F firmware fail: test_panic_before_confirm_goes_back on bench-a" in tail
+    assert "after the panic the board booted ota_1 (1.2.0) again" in tail
+    assert "- skipped (4 tests): board bench-a has no power switch (needs power_cut)" in tail
+    assert "hazard (2 tests): A corrupt otadata entry is never repaired" in tail
+    assert text.endswith(
+        "31 pass, 1 firmware fail, 1 bench fault, 1 inconclusive, 7 skipped\nreport: reports/2025-03-14/index.html\n"
+    )
+
+
+def test_path_of_the_report_is_never_broken_over_lines(run: RunRecord) -> None:
+    path = Path("/srv/reports") / ("x" * 120) / "index.html"
+    assert f"report: {path}\n" in summary(run, plain_console(), path)
+
+
+def test_cell_with_several_verdicts_says_how_many_had_the_worst(run: RunRecord) -> None:
+    assert "F firmware fail 1/2" in summary(run, plain_console())
+
+
+def test_without_colour_there_is_no_escape_sequence_and_with_it_there_is(run: RunRecord) -> None:
+    assert "\x1b" not in summary(run, plain_console())
+    assert "\x1b[" in summary(run, terminal())
+
+
+def test_text_from_a_board_cannot_steer_the_terminal_or_rich(run: RunRecord) -> None:
+    evil = "\x1b]0;owned\x07\x1b[2J[bold red]x[/] \u202e line\nnext"
+    result = run.results[0].model_copy(update={"verdict": Verdict.BENCH_FAULT, "reason": evil, "board": evil})
+    text = summary(run.model_copy(update={"results": [result]}), plain_console(200))
+    assert not {"\x1b", "\x07", "\u202e"} & set(text)
+    assert "[bold red]x[/]" in text
+
+
+def test_letters_the_terminal_lacks_are_spelled_out(run: RunRecord) -> None:
+    result = run.results[0].model_copy(update={"verdict": Verdict.BENCH_FAULT, "reason": "Gerät fehlt"})
+    assert "Ger\\xe4t fehlt" in summary(run.model_copy(update={"results": [result]}), plain_console(80, "ascii"))
+
+
+def test_nothing_tested_is_said(run: RunRecord) -> None:
+    assert "nothing was tested" in summary(run.model_copy(update={"results": []}), plain_console())
+
+
+def test_off_a_terminal_progress_is_one_line_per_finished_test(run: RunRecord) -> None:
+    console = plain_console()
+    with RunProgress(console, total=len(run.results)) as progress:
+        for result in run.results:
+            progress.started(result.test, result.board)
+            progress.done(result)
+    lines = printed(console).splitlines()
+    assert len(lines) == len(run.results)
+    assert lines[0] == "[ 1/41] P pass          test_blank_otadata_boots_factory on virtual-1  1.27 s"
+
+
+def test_live_line_shows_position_sums_and_what_runs(run: RunRecord) -> None:
+    failed = next(result for result in run.results if result.verdict is Verdict.FIRMWARE_FAIL)
+    progress = RunProgress(plain_console(), total=41)
+    progress.done(run.results[0])
+    progress.done(failed)
+    progress.started("tests/test_x.py::test_y[z::1]", "bench-a")
+    assert progress.line() == "[ 2/41]  1 firmware fail, 1 pass  test_y[z::1] on bench-a"
+    progress.started("tests/test_x.py::test_z")
+    progress.done(run.results[0].model_copy(update={"test": "tests/test_x.py::test_z"}))
+    assert "test_z" not in progress.line()
+
+
+def test_more_tests_than_announced_never_read_as_more_than_all(run: RunRecord) -> None:
+    progress = RunProgress(plain_console(), total=1)
+    progress.done(run.results[0])
+    progress.done(run.results[1])
+    assert progress.line() == "[2/2]  2 pass"
+
+
+def test_on_a_terminal_passes_stay_silent_and_the_rest_is_kept(run: RunRecord) -> None:
+    console = terminal(100)
+    with RunProgress(console, total=len(run.results)) as progress:
+        for result in run.results:
+            progress.done(result)
+    text = printed(console)
+    for result in run.results:
+        kept = f"on {result.board}  " in text and f"{result.verdict.value:13}" in text
+        assert kept or result.verdict is Verdict.PASS
+    assert "P pass  " not in text
+    assert text.count("F firmware fail") == 1
