@@ -1,0 +1,1 @@
+"""How an image reaches the app on the board, with the faults that happen on the way."""

@@ -1,0 +1,329 @@
+"""The host's side of the serial contract: requests to the agent in the app, typed answers, silence explained."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from rig.errors import BenchFault, FirmwareFault, UserError
+from rig.protocol import MAX_ID, PROTOCOL_VERSION, Line, encode_line, parse_line
+from rig.updates.agent_results import (
+    Diagnostics,
+    Event,
+    Fields,
+    Hello,
+    OtaData,
+    PartitionRow,
+    SecureVersion,
+    SlotInfo,
+    Slots,
+    TableInfo,
+    UpdateStarted,
+)
+
+OUTCOMES = ("pass", "fail", "hang", "panic", "watchdog", "reboot", "delay", "manual")
+ATTEMPTS = 3
+"""How often a repeatable request is sent before the device counts as silent."""
+
+
+class LineChannel(Protocol):
+    """The board's console as the agent needs it."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes to the device."""
+
+    def expect_line(self, accept: Callable[[bytes], bool], timeout: float) -> bytes:
+        """The next complete line that `accept` takes, without its line end; earlier ones are passed over for good.
+
+        Waits up to `timeout` seconds, then raises TimeoutError; lines seen until then are passed over, too.
+        """
+
+
+class AgentTimeout(BenchFault):
+    """No answer came. `heard` says whether anything at all was printed meanwhile."""
+
+    heard: bool = False
+
+
+class AgentError(FirmwareFault):
+    """The device answered `err`, or ended a transfer with `fail`; `error` is the ESP-IDF name."""
+
+    def __init__(self, command: str, error: str, text: str | None, board: str | None) -> None:
+        detail = f": {text}" if text else ""
+        super().__init__(f"the agent answered {command!r} with {error}{detail}", board=board)
+        self.command = command
+        self.error = error
+        self.text = text
+
+
+class DeviceRestarted(FirmwareFault):
+    """The app started anew while an answer or an acknowledgement was due."""
+
+
+class _Rule(NamedTuple):
+    repeatable: bool
+    limit: float
+
+
+_QUERY = _Rule(True, 3.0)
+_IMAGE_QUERY = _Rule(True, 10.0)
+_SHORT = _Rule(False, 10.0)
+_ERASING = _Rule(False, 120.0)
+RULES: Mapping[str, _Rule] = {
+    **dict.fromkeys(
+        ("ping", "hello", "otadata", "table", "partition", "get_state", "diag", "diag_get", "secver"), _QUERY
+    ),
+    **dict.fromkeys(("slots", "slot", "last_invalid", "rollback_possible"), _IMAGE_QUERY),
+    **dict.fromkeys(("confirm", "reject", "invalidate_inactive", "burn", "update_abort"), _SHORT),
+    **dict.fromkeys(("erase_previous", "set_boot", "update_begin"), _ERASING),
+    "update_end": _Rule(False, 30.0),
+    "reboot": _Rule(False, 3.0),
+    "crash": _Rule(False, 3.0),
+}
+"""The table of PROTOCOL.md, section 5: may it be sent again, and how many seconds may the answer take."""
+
+
+class Agent:
+    """Talks to the agent of one board. Every method raises AgentError for `err` and AgentTimeout for silence."""
+
+    def __init__(self, channel: LineChannel, *, board: str | None = None, first_id: int | None = None) -> None:
+        self._channel = channel
+        self._board = board
+        # Late answers to an earlier agent object must not fit: start anywhere.
+        self._last_id = random.randrange(MAX_ID) if first_id is None else first_id - 1
+
+    @property
+    def channel(self) -> LineChannel:
+        return self._channel
+
+    @property
+    def board(self) -> str | None:
+        return self._board
+
+    # --- queries -------------------------------------------------------------------------------------------------
+
+    def ping(self, data: str = "") -> bool:
+        """Whether the device returns `data` (at most 200 bytes of UTF-8) unharmed."""
+        return self.request("ping", data=data).text("data") == data
+
+    def hello(self) -> Hello:
+        """Who is running; UserError if it speaks another version of the contract."""
+        answer = self.request("hello")
+        self._check_version(answer)
+        return Hello.read(answer)
+
+    def slots(self) -> Slots:
+        return Slots.read(self.request("slots"))
+
+    def slot(self, slot: str) -> SlotInfo:
+        return SlotInfo.read(self.request("slot", slot=slot))
+
+    def all_slots(self) -> dict[str, SlotInfo]:
+        """Every slot by name, in table order."""
+        return {name: self.slot(name) for name in self.slots().slots}
+
+    def otadata(self) -> OtaData:
+        answer = self.request("otadata")
+        return OtaData(answer.number("offset"), (answer.data("entry0", 32), answer.data("entry1", 32)))
+
+    def table(self) -> TableInfo:
+        answer = self.request("table")
+        return TableInfo(answer.number("offset"), answer.number("count"), answer.text("sha256"))
+
+    def partitions(self) -> tuple[PartitionRow, ...]:
+        """The rows of the partition table in flash."""
+        return tuple(self._partition(index) for index in range(self.table().count))
+
+    def get_state(self, slot: str) -> str:
+        return self.request("get_state", slot=slot).text("state")
+
+    def last_invalid(self) -> str | None:
+        """The slot `esp_ota_get_last_invalid_partition` names, if any."""
+        return self.request("last_invalid").slot_or_none("slot")
+
+    def rollback_possible(self) -> bool:
+        return self.request("rollback_possible").flag("possible")
+
+    def diagnostics(self) -> Diagnostics:
+        answer = self.request("diag_get")
+        return Diagnostics(answer.text("outcome"), answer.number("seconds"))
+
+    def secure_version(self) -> SecureVersion:
+        answer = self.request("secver")
+        if answer.optional("efuse") is None:
+            return SecureVersion(answer.number("app"), None, None)
+        return SecureVersion(answer.number("app"), answer.number("efuse"), answer.number("bits"))
+
+    # --- what changes the device ---------------------------------------------------------------------------------
+
+    def set_diagnostics(self, outcome: str, seconds: int | None = None) -> Diagnostics:
+        """How the next diagnostics end; `seconds` (1 to 3600) only with `delay`. UserError for another outcome."""
+        if outcome not in OUTCOMES:
+            raise UserError(f"unknown diagnostics outcome {outcome!r}; allowed: {', '.join(OUTCOMES)}")
+        if (outcome == "delay") != (seconds is not None):
+            raise UserError(f"diagnostics outcome {outcome!r} with seconds={seconds}: seconds belong to 'delay' only")
+        fields = {"outcome": outcome} | ({} if seconds is None else {"seconds": str(seconds)})
+        answer = self.request("diag", **fields)
+        return Diagnostics(answer.text("outcome"), answer.number("seconds"))
+
+    def confirm(self) -> str:
+        """esp_ota_mark_app_valid_cancel_rollback, whatever the state is; the state afterwards."""
+        return self.request("confirm").text("state")
+
+    def reject(self) -> None:
+        """esp_ota_mark_app_invalid_rollback_and_reboot; AgentError when the device has no image to go back to."""
+        self.request("reject")
+
+    def erase_previous(self) -> None:
+        self.request("erase_previous")
+
+    def invalidate_inactive(self) -> None:
+        self.request("invalidate_inactive")
+
+    def set_boot(self, slot: str) -> str:
+        """esp_ota_set_boot_partition; the slot that boots next."""
+        return self.request("set_boot", slot=slot).text("boot")
+
+    def burn_secure_version(self, version: int) -> int:
+        """Burn the anti-rollback eFuse up to `version`, for good; its value afterwards."""
+        return self.request("burn", version=str(version), really="yes").number("efuse")
+
+    def reboot(self) -> None:
+        self.request("reboot")
+
+    def crash(self, kind: str = "panic") -> None:
+        """Make the app panic, hang, or meet its task watchdog (`panic`, `hang`, `watchdog`)."""
+        self.request("crash", kind=kind)
+
+    def update_begin(
+        self,
+        size: int,
+        slot: str = "next",
+        mode: str = "unknown",
+        sha256: str | None = None,
+        timeout: int | None = None,
+    ) -> UpdateStarted:
+        """esp_ota_begin; from here on the device takes frames of `rig.updates.uart`, no requests."""
+        fields = {"slot": slot, "size": str(size), "mode": mode}
+        if sha256 is not None:
+            fields["sha256"] = sha256
+        if timeout is not None:
+            fields["timeout"] = str(timeout)
+        answer = self.request("update_begin", **fields)
+        return UpdateStarted(
+            request_id=self._last_id,
+            slot=answer.text("slot"),
+            offset=answer.number("offset"),
+            frame=answer.number("frame"),
+            window=answer.number("window"),
+        )
+
+    def update_end(self) -> int:
+        """esp_ota_end; the length written in bytes. AgentError ESP_ERR_OTA_VALIDATE_FAILED for a bad image."""
+        return self.request("update_end").number("length")
+
+    def update_abort(self) -> None:
+        self.request("update_abort")
+
+    # --- events --------------------------------------------------------------------------------------------------
+
+    def wait_event(self, name: str, timeout: float) -> Event:
+        """The next event of that name from here on in the console; AgentTimeout after `timeout` seconds."""
+        line, heard = self._wait(lambda line: line.is_event and line.word == name, timeout)
+        if line is None:
+            raise self._silence(f"no event {name!r} within {timeout:g} s", heard)
+        return Event(line.word, line.fields)
+
+    def wait_ready(self, timeout: float) -> Event:
+        """Until the app takes requests; UserError if it speaks another version of the contract."""
+        event = self.wait_event("ready", timeout)
+        self._check_version(Fields("event 'ready'", event.fields, self._board))
+        return event
+
+    # --- one request ---------------------------------------------------------------------------------------------
+
+    def request(self, command: str, **fields: str) -> Fields:
+        """Send a request and return the fields of its `ok`. Only repeatable commands are sent again."""
+        rule = RULES.get(command, _SHORT)
+        heard = False
+        attempts = ATTEMPTS if rule.repeatable else 1
+        for _ in range(attempts):
+            number = self._next_id()
+            self._channel.write(encode_line(Line(number, command, fields)))
+            answer, any_line = self._wait(lambda line, number=number: _concerns(line, number, rule), rule.limit)  # type: ignore[misc]
+            heard = heard or any_line
+            if answer is not None and answer.word == "start":
+                raise self.restarted(f"before it answered {command!r}")
+            if answer is None or answer.is_event:
+                continue
+            if answer.word == "err":
+                raise self.failure(command, answer)
+            return Fields(f"answer to {command!r}", answer.fields, self._board)
+        raise self._silence(f"no answer to {command!r} within {rule.limit:g} s, sent {attempts} times", heard)
+
+    def wait_progress(self, request_id: int, timeout: float) -> Line | None:
+        """The next `ack`, `nak` or `fail` of that update; None after `timeout` seconds."""
+        line, _ = self._wait(lambda line: _is_start(line) or (line.is_progress and line.id == request_id), timeout)
+        if line is not None and line.is_event:
+            raise self.restarted("during the transfer")
+        return line
+
+    def failure(self, command: str, line: Line) -> AgentError:
+        """The error an `err` or `fail` line reports."""
+        return AgentError(command, line.fields.get("error", "ESP_FAIL"), line.fields.get("text"), self._board)
+
+    def restarted(self, when: str) -> DeviceRestarted:
+        return DeviceRestarted(f"the app started anew {when}", board=self._board, hint="the console log says why")
+
+    def _partition(self, index: int) -> PartitionRow:
+        row = self.request("partition", index=str(index))
+        numbers = {name: row.number(name) for name in ("type", "subtype", "offset", "size", "flags")}
+        return PartitionRow(label=row.text("label"), **numbers)
+
+    def _next_id(self) -> int:
+        self._last_id = self._last_id % MAX_ID + 1
+        return self._last_id
+
+    def _wait(self, wanted: Callable[[Line], bool], timeout: float) -> tuple[Line | None, bool]:
+        heard = False
+
+        def accept(raw: bytes) -> bool:
+            nonlocal heard
+            heard = True
+            line = parse_line(raw)
+            return line is not None and wanted(line)
+
+        try:
+            return parse_line(self._channel.expect_line(accept, timeout)), True
+        except TimeoutError:
+            return None, heard
+
+    def _check_version(self, fields: Fields) -> None:
+        spoken = fields.number("protocol")
+        if spoken != PROTOCOL_VERSION:
+            raise UserError(
+                f"the app speaks version {spoken} of the serial contract, the bench version {PROTOCOL_VERSION}",
+                board=self._board,
+                hint="build the app with the agent of this release",
+            )
+
+    def _silence(self, what: str, heard: bool) -> AgentTimeout:
+        if heard:
+            hint = "the board prints but does not answer: does this app contain the agent, and has it reached `ready`?"
+        else:
+            hint = "nothing at all was heard: check power, cable and baud rate; a hanging app is silent, too"
+        error = AgentTimeout(what, board=self._board, hint=hint)
+        error.heard = heard
+        return error
+
+
+def _concerns(line: Line, number: int, rule: _Rule) -> bool:
+    if line.is_answer:
+        return line.id == number
+    # The device could not read the request: worth sending again, if that does no harm.
+    return line.word == "bad_line" and line.is_event if rule.repeatable else _is_start(line)
+
+
+def _is_start(line: Line) -> bool:
+    return line.is_event and line.word == "start"

@@ -1,0 +1,50 @@
+"""Runs decisions of `rig.idf` on the chip: each effect reaches flash, eFuse or console before the next is asked for.
+
+A power cut therefore falls between any two of them, or inside one, as the flash decides.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from rig.idf.effects import BurnSecureVersion, Erase, Log, Program, Steps
+from rig.virtual.console_log import ConsoleLog
+from rig.virtual.cpu import Cpu
+
+T = TypeVar("T")
+
+
+class ChipMemory:
+    """`rig.idf.effects.Memory` over what the CPU reaches."""
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+
+    @property
+    def secure_version(self) -> int:
+        return self._cpu.efuse.secure_version
+
+    def read(self, offset: int, size: int) -> bytes:
+        flash = self._cpu.flash
+        if offset >= flash.size:
+            return b"\xff" * size
+        return flash.read(offset, min(size, flash.size - offset)).ljust(size, b"\xff")
+
+
+def perform(steps: Steps[T], cpu: Cpu, log: ConsoleLog) -> T:
+    """Run `steps` to the end and return what they decided; raises ChipHalted where the chip stops."""
+    while True:
+        try:
+            effect = next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        match effect:
+            case Log():
+                log.effect(effect)
+            case Erase(offset):
+                cpu.flash.erase_sector(offset)
+            case Program(offset, data):
+                cpu.flash.program(offset, data)
+            case BurnSecureVersion(_, after):
+                cpu.efuse.burn_secure_version(after)
