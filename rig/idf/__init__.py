@@ -1,1 +1,1 @@
-"""What ESP-IDF puts in flash and how its bootloader decides. Pure: bytes in, bytes out; imports nothing of the project."""
+"""What ESP-IDF puts in flash and how its bootloader decides. Pure: bytes in, bytes out; imports nothing else of rig."""
