@@ -22,6 +22,8 @@ Listener = Callable[["Chunk"], None]
 
 READ_TIMEOUT_S = 0.05
 RETRY_S = 0.1
+# Longer than the latency timer of common USB bridges (FTDI: 16 ms).
+QUIET_S = 0.03
 
 
 class Chunk(NamedTuple):
@@ -124,6 +126,13 @@ class Console:
         """Forget what has arrived so far as far as `expect` is concerned."""
         with self._changed:
             self._cursor = len(self._raw)
+
+    def drain(self, quiet: float = QUIET_S) -> None:
+        """Wait until nothing has arrived for `quiet` seconds; what was printed before a power loss is then here."""
+        seen = -1
+        while seen != self.position:
+            seen = self.position
+            time.sleep(quiet)
 
     def expect(self, pattern: re.Pattern[bytes], timeout: float) -> re.Match[bytes] | None:
         """The first match after the previous one, or None when `timeout` seconds have passed."""

@@ -86,7 +86,9 @@ def load(path: Path) -> BenchConfig:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file", hint="run rig in the folder of rig.toml, or give --config FILE") from None
+        raise UserError(
+            f"{path}: no such file", hint="run rig in the folder of rig.toml, or give --config FILE"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:

@@ -1,0 +1,127 @@
+"""A board's flash through the chip's ROM loader, by esptool's public API on the console's own port."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+import esptool.cmds
+import serial
+from esptool.loader import ESPLoader
+from esptool.reset import HardReset
+from esptool.util import FatalError
+
+from rig.boards.console import Console
+from rig.errors import BenchFault, UserError
+from rig.idf.effects import SECTOR_SIZE
+
+FLASH_BAUD = 921600
+
+T = TypeVar("T")
+
+
+class LoaderFlash:
+    """Flash of a board that esptool can bring into download mode by DTR and RTS."""
+
+    def __init__(self, console: Console, chip: str) -> None:
+        self.console = console
+        self.chip = chip
+        self.transcript: list[str] = []
+
+    def read(self, offset: int, size: int) -> bytes:
+        """`size` bytes of flash at `offset`; the chip stays in the loader."""
+
+        def read(esp: ESPLoader) -> bytes:
+            return bytes(esptool.cmds.read_flash(esp, offset, size, no_progress=True))
+
+        return self._in_loader(read)
+
+    def restore(self, regions: Mapping[int, bytes]) -> int:
+        """Write only the sectors that differ, found by comparing MD5 sums; how many were written."""
+
+        def restore(esp: ESPLoader) -> int:
+            written = 0
+            for offset, want in sorted(regions.items()):
+                for start, end in _differing(esp, offset, want):
+                    data = want[start - offset : end - offset]
+                    if data.count(0xFF) == len(data):
+                        esptool.cmds.erase_region(esp, start, end - start)
+                    else:
+                        esptool.cmds.write_flash(esp, [(start, data)], no_progress=True)
+                    written += (end - start) // SECTOR_SIZE
+            return written
+
+        return self._in_loader(restore)
+
+    def identify(self) -> dict[str, str]:
+        """Chip, MAC and flash size, as the chip says."""
+
+        def identify(esp: ESPLoader) -> dict[str, str]:
+            mac = ":".join(f"{byte:02x}" for byte in esp.read_mac() or ())
+            return {"chip": esp.CHIP_NAME, "mac": mac, "flash_size": esptool.cmds.detect_flash_size(esp) or "unknown"}
+
+        return self._in_loader(identify)
+
+    def _in_loader(self, work: Callable[[ESPLoader], T]) -> T:
+        output = io.StringIO()
+        try:
+            with self.console.lent() as port, contextlib.redirect_stdout(output), _stub(port, self.chip) as esp:
+                return work(esp)
+        except FatalError as error:
+            raise BenchFault(
+                f"esptool failed: {error}",
+                board=self.console.board,
+                evidence="\n" + output.getvalue().strip()[-600:],
+                hint="check cable, boot strap wiring and that nothing else holds the port",
+            ) from error
+        except (OSError, serial.SerialException) as error:
+            raise BenchFault(f"the port failed under esptool: {error}", board=self.console.board) from error
+        finally:
+            self.transcript.append(output.getvalue())
+
+
+def hard_reset(console: Console) -> None:
+    """Pulse EN by RTS while the reader goes on, so that the first boot byte is kept."""
+    HardReset(console.port)()
+
+
+@contextmanager
+def _stub(port: serial.SerialBase, chip: str) -> Iterator[ESPLoader]:
+    esp = esptool.cmds.detect_chip(port, connect_attempts=4)
+    name = esp.CHIP_NAME.lower().replace("-", "")
+    if name != chip:
+        raise UserError(f"this board is an {name}, rig.toml says {chip}", hint="mend `chip` in rig.toml")
+    esp = esptool.cmds.run_stub(esp)
+    esp.change_baud(FLASH_BAUD)
+    esptool.cmds.attach_flash(esp)
+    yield esp
+
+
+def _differing(esp: ESPLoader, offset: int, want: bytes) -> Iterator[tuple[int, int]]:
+    """Ranges of whole sectors that differ from `want`, neighbours joined, in ascending order."""
+    if len(want) % SECTOR_SIZE or offset % SECTOR_SIZE:
+        raise ValueError(f"region at 0x{offset:x} of {len(want)} bytes is not made of whole sectors")
+    start = end = None
+    for sector in _differing_sectors(esp, offset, want):
+        if end != sector:
+            if start is not None and end is not None:
+                yield start, end
+            start = sector
+        end = sector + SECTOR_SIZE
+    if start is not None and end is not None:
+        yield start, end
+
+
+def _differing_sectors(esp: ESPLoader, offset: int, want: bytes) -> Iterator[int]:
+    if esp.flash_md5sum(offset, len(want)).lower() == hashlib.md5(want, usedforsecurity=False).hexdigest():
+        return
+    if len(want) == SECTOR_SIZE:
+        yield offset
+        return
+    half = len(want) // SECTOR_SIZE // 2 * SECTOR_SIZE
+    yield from _differing_sectors(esp, offset, want[:half])
+    yield from _differing_sectors(esp, offset + half, want[half:])

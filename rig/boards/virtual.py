@@ -1,0 +1,88 @@
+"""The kind `virtual`: a simulated chip in this process. Nothing to install, nothing to plug in.
+
+Example for rig.toml::
+
+    [[board]]
+    name = "virtual-c3"
+    kind = "virtual"
+    chip = "esp32c3"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rig.boards.board import Board, Capability, Cut
+from rig.boards.console import Console, open_quietly
+from rig.boards.inventory import VirtualBoardSection
+from rig.boards.loader import LoaderFlash, hard_reset
+from rig.idf.chips import chip as idf_chip
+from rig.idf.config import BootConfig
+from rig.virtual import port, tap
+from rig.virtual.chip import VirtualChip, build_chip
+from rig.virtual.firmware import VirtualFirmware
+
+MISSING: Mapping[str, str] = {
+    Capability.EFUSE: "burning eFuses is not offered to tests on the virtual board yet",
+    Capability.WIFI: "the virtual board models no radio",
+    Capability.INTERRUPT_LATENCY: "the virtual board models no instruction timing, so no interrupt latency",
+    Capability.BROWNOUT: "the virtual board models no supply voltage, only power on and off",
+}
+
+
+def open_board(section: VirtualBoardSection) -> Board:
+    """A new chip with erased flash, plugged in but without power."""
+    chip = build_virtual_chip(section)
+    url = port.plug(chip)
+    console = Console(section.name, lambda: open_quietly(url))
+    return Board(
+        name=section.name,
+        kind=section.kind,
+        chip=section.chip,
+        console=console,
+        flash=LoaderFlash(console, section.chip),
+        reset_line=lambda: hard_reset(console),
+        power=VirtualPower(chip),
+        tap=VirtualTap(chip),
+        missing=missing(section),
+    )
+
+
+def build_virtual_chip(section: VirtualBoardSection) -> VirtualChip:
+    """The chip of a section of rig.toml, without power."""
+    default = BootConfig(chip=section.chip, chip_revision=idf_chip(section.chip).revision)
+    return build_chip(section.name, section.chip, VirtualFirmware(default), time_scale=section.time_scale)
+
+
+def missing(section: VirtualBoardSection) -> Mapping[str, str]:
+    """What this kind cannot show, and why."""
+    return dict(MISSING)
+
+
+class VirtualPower:
+    """The chip's supply."""
+
+    def __init__(self, chip: VirtualChip) -> None:
+        self._chip = chip
+
+    def on(self) -> None:
+        self._chip.power_on()
+
+    def off(self) -> None:
+        self._chip.power_off()
+
+
+class VirtualTap:
+    """Cuts the chip's supply at one flash mutation."""
+
+    def __init__(self, chip: VirtualChip) -> None:
+        self._tap = chip.tap
+
+    def arm(self, cut: Cut) -> None:
+        self._tap.arm(tap.Cut(kind=cut.kind, start=cut.start, end=cut.end, nth=cut.nth, phase=cut.phase, keep=cut.keep))
+
+    def disarm(self) -> None:
+        self._tap.disarm()
+
+    def wait_fired(self, timeout: float) -> bool:
+        return self._tap.wait_fired(timeout)
