@@ -1,0 +1,152 @@
+"""What a trial comes to: boots, transitions, verdict and hazards, from the witnesses gathered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rig.boards.firmware import FirmwareBuild
+from rig.errors import BenchFault, FirmwareFault, Inconclusive
+from rig.evidence import trace
+from rig.evidence.assemble import TrialEvidence, judge_trial
+from rig.evidence.boots import Mark, MarkKind
+from rig.evidence.cut_hazards import cut_hazards
+from rig.evidence.judge import Judgement
+from rig.evidence.logparse import LogParser
+from rig.evidence.observe import Sample, describe_entry
+from rig.evidence.records import BootRecord, Hazard, Transition, Verdict
+from rig.evidence.seen import SeenBoots, SeenTransitions
+from rig.evidence.witnesses import Witnesses, shown
+
+KINDS = {
+    "power cut": MarkKind.POWER_CUT,
+    "power off": MarkKind.POWER_CUT,
+    "power on": MarkKind.POWER_ON,
+    "reset line": MarkKind.RESET_LINE,
+    "flash read": MarkKind.FLASH_READ,
+}
+FAULTS = {
+    Verdict.FIRMWARE_FAIL: FirmwareFault,
+    Verdict.BENCH_FAULT: BenchFault,
+    Verdict.INCONCLUSIVE: Inconclusive,
+}
+
+
+class Conclusion(NamedTuple):
+    """One trial's boots in order, all transitions, and what the judge says of them."""
+
+    records: list[BootRecord]
+    changes: list[Transition]
+    verdict: Verdict
+    reason: str
+    details: str
+    hazards: list[Hazard]
+    witnesses: Witnesses
+
+    @property
+    def booted(self) -> SeenBoots:
+        """The slot of each boot; None for one that started no app."""
+        return SeenBoots(self.records)
+
+    @property
+    def versions(self) -> list[str | None]:
+        """The app version of each boot."""
+        return [boot.version for boot in self.records]
+
+    @property
+    def offsets(self) -> list[str | None]:
+        """The flash offset each boot was loaded from, as the bootloader says it, e.g. `0x110000`."""
+        return [boot.offset for boot in self.records]
+
+    @property
+    def transitions(self) -> SeenTransitions:
+        """Every change of an image state as (slot, before, after, by)."""
+        return SeenTransitions(self.changes)
+
+    @property
+    def otadata(self) -> tuple[bytes, bytes]:
+        """Both select entries at the end, read from flash by the ROM loader; empty for an erased one."""
+        first, second = self.witnesses.samples[-1].entries
+        return shown(first), shown(second)
+
+    def describe(self) -> str:
+        """Boots and transitions, for a person whose test ended before it could compare them."""
+        boots = [
+            f"  boot {boot.index}: {boot.slot or 'no app'}, version {boot.version or '-'}, "
+            f"reset {boot.reset or 'not seen'}, "
+            f"state {boot.state_on_entry or '-'} to {boot.state_on_exit or '-'}, ended by {boot.ended_by or '-'}"
+            for boot in self.records
+        ]
+        return "\n".join(["boots:", *boots, "transitions:", *(f"  {change}" for change in self.changes)])
+
+    def demand_pass(self, board: str, evidence: Path) -> None:
+        """Raise what the judge found, unless it is a pass."""
+        if self.verdict is not Verdict.PASS:
+            raise FAULTS[self.verdict](f"{self.reason}\n{self.details}".strip(), board=board, evidence=evidence)
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Write the evidence into `folder`; the fields of a `TestResult`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        began = self.witnesses.began
+        log = b"".join(chunk.data for chunk in self.witnesses.chunks)
+        (folder / "console.log").write_bytes(log)
+        stamps = "".join(f"{chunk.time - began:.6f} {len(chunk.data)}\n" for chunk in self.witnesses.chunks)
+        (folder / "console.times").write_text(stamps, encoding="ascii")
+        record = {
+            "boots": [boot.model_dump() for boot in self.records],
+            "transitions": [change.model_dump() for change in self.changes],
+            "hazards": [hazard.model_dump() for hazard in self.hazards],
+            "otadata": [
+                {
+                    "after_bytes": sample.position,
+                    "source": sample.source,
+                    "entries": [entry.hex() for entry in sample.entries],
+                }
+                for sample in self.witnesses.samples
+            ],
+            "verdict": self.verdict.value,
+            "reason": self.reason,
+        }
+        (folder / "trace.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        (folder / "otadata.txt").write_text(_samples_text(self.witnesses), encoding="utf-8")
+        files = ("console.log", "console.times", "trace.json", "otadata.txt")
+        return {
+            "boots": self.records,
+            "transitions": self.changes,
+            "hazards": self.hazards,
+            "cuts": [mark.time - began for mark in self.witnesses.marks if mark.what == "power cut"],
+            "evidence": {name: f"{folder.parent.name}/{folder.name}/{name}" for name in files},
+        }
+
+
+def conclude(witnesses: Witnesses, build: FirmwareBuild | None) -> Conclusion:
+    """Build the trace and judge it against the rules that `build` claims."""
+    parser = LogParser()
+    events = [event for chunk in witnesses.chunks for event in parser.feed(chunk.data, chunk.time)]
+    events += parser.finish()
+    marks = [Mark(KINDS[mark.what], mark.position, mark.time) for mark in witnesses.marks]
+    samples = [Sample(sample.entries, "flash", sample.position, sample.time) for sample in witnesses.samples]
+    table = build.table if build is not None else None
+    built = trace.build(events, marks, samples, table, witnesses.began)
+    if build is None:
+        judgement = Judgement(Verdict.INCONCLUSIVE, "nothing was installed, so nothing can be judged")
+    else:
+        judgement = judge_trial(
+            TrialEvidence(events, marks, samples, witnesses.flash, witnesses.calls, build.table, build.boot_config)
+        )
+    interrupted = [call.call for call in witnesses.calls if call.error is None]
+    hazards = list(judgement.hazards)
+    if any(mark.what == "power cut" for mark in witnesses.marks):
+        hazards += cut_hazards(built.transitions, interrupted)
+    return Conclusion(
+        built.boots, built.transitions, judgement.verdict, judgement.reason, judgement.details, hazards, witnesses
+    )
+
+
+def _samples_text(witnesses: Witnesses) -> str:
+    lines = ["otadata as the bench wrote it or the ROM loader read it; what the app reported is in console.log"]
+    for sample in witnesses.samples:
+        lines.append(f"after {sample.position} bytes of log, {sample.source}:")
+        lines += [f"  [{number}] {data.hex()}  {describe_entry(data)}" for number, data in enumerate(sample.entries)]
+    return "\n".join(lines) + "\n"

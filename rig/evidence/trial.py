@@ -1,0 +1,423 @@
+"""One test's steps on one board. Every step leaves its witnesses: console, otadata read back, marks of the bench."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from rig.boards.board import Board, Cut
+from rig.boards.channel import ConsoleChannel, PowerLost
+from rig.boards.firmware import FirmwareBuild
+from rig.boards.install import flash_content, slot_of
+from rig.boards.shelf import FirmwareShelf
+from rig.errors import FirmwareFault, Inconclusive, UserError
+from rig.evidence.app_calls import AppCall, Call
+from rig.evidence.conclusion import Conclusion, conclude
+from rig.evidence.handling import Handling
+from rig.evidence.witnesses import ENTRY, Witnesses
+from rig.idf.effects import SECTOR_SIZE
+from rig.idf.ota_ops import RESTART
+from rig.idf.partitions import Partition
+from rig.updates.agent import Agent, AgentError
+from rig.updates.uart import NO_FAULTS, UartFaults, abort_transfer, install_image, transfer_image
+
+START_TIMEOUT_S = 30.0
+CUT_TIMEOUT_S = 30.0
+DEAF = ("hang", "panic", "watchdog", "reboot", "fail")
+"""Diagnostics outcomes after which an app on probation takes no requests."""
+
+
+class Start(NamedTuple):
+    """An app's first words: which slot runs, which version, in which state, and why it started."""
+
+    slot: str
+    version: str
+    state: str
+    reset: str
+    diagnostics: str
+
+
+class Trial:
+    """Drives one board through one test and keeps what it takes to judge it."""
+
+    def __init__(self, board: Board, firmware: FirmwareShelf, folder: Path) -> None:
+        self.board = board
+        self.firmware = firmware
+        self.folder = folder
+        self.started = datetime.now(UTC)
+        self.witnesses = Witnesses(board.console)
+        self._agent = Agent(ConsoleChannel(board.console, self._power_lost), board=board.name)
+        self._handling = Handling(board, self.witnesses)
+        self._variant = ""
+        self._build: FirmwareBuild | None = None
+        self._app_runs = False
+        self._ready = False
+        self._cut_armed = False
+        self._sent = 0
+        self._last: Start | None = None
+        self._conclusion: Conclusion | None = None
+
+    # --- bringing the board into a known state ---------------------------------------------------------------------
+
+    def install(
+        self,
+        variant: str,
+        *,
+        version: str = "1.0.0",
+        otadata: tuple[bytes, bytes] = (b"", b""),
+        slots: Mapping[str, str | bytes] | None = None,
+        bootloader_of: str | None = None,
+        diagnostics: str | None = None,
+    ) -> None:
+        """Put a firmware variant on the board, with these select entries and further slots (version or raw bytes).
+
+        `bootloader_of` takes the bootloader of another variant, as in a fleet whose bootloader is older than its app.
+        `diagnostics` sets the outcome of the next diagnostics beforehand, by the app itself.
+        """
+        self._variant = variant
+        build = self.firmware.build(variant, version)
+        bootloader = self.firmware.build(bootloader_of or variant, version)
+        images = {
+            name: self.firmware.app(variant, what) if isinstance(what, str) else what
+            for name, what in (slots or {}).items()
+        }
+        if diagnostics is None:
+            self._restore(build, flash_content(build, bootloader, otadata, images), keep=None)
+            return
+        self._restore(build, flash_content(build, build, (b"", b""), {}), keep=None)
+        self.boot()
+        self.diagnostics(diagnostics)
+        nvs = next(entry for entry in build.table.entries if entry.label == "nvs")
+        self._restore(build, flash_content(build, bootloader, otadata, images), keep=nvs)
+
+    def corrupt_image(self, version: str) -> bytes:
+        """An app of that version with one bit flipped in its code: checksum and hash are wrong."""
+        image = bytearray(self.firmware.app("rollback", version))
+        image[len(image) // 2] ^= 0x01
+        return bytes(image)
+
+    def image_of(self, variant: str, version: str) -> bytes:
+        """A good app of another variant."""
+        return self.firmware.app(variant, version)
+
+    def image_for_another_chip(self, version: str) -> bytes:
+        """A good app, but for a chip that this board is not."""
+        return self.firmware.app_for_another_chip(version)
+
+    # --- starting --------------------------------------------------------------------------------------------------
+
+    def boot(self) -> Start:
+        """Start from flash, by power-on where the board can, else by its reset line; wait for the app."""
+        self._handling.start_from_flash()
+        return self.wait_start()
+
+    def boot_without_app(self, resets: int = 3) -> None:
+        """Start from flash and wait until the chip has reset `resets` times without an app coming up."""
+        self._handling.start_from_flash()
+        gave_up = re.compile(rb"No bootable app partitions")
+        if not all(self.board.console.expect(gave_up, START_TIMEOUT_S) for _ in range(resets)):
+            raise Inconclusive("the bootloader did not give up", board=self.board.name, hint="see console.log")
+
+    def reset(self) -> Start:
+        """Pulse the reset line and wait for the app."""
+        self._ask_before_interrupting()
+        self._handling.reset_line()
+        return self.wait_start()
+
+    def power_cycle(self) -> Start:
+        """Power off, on, and wait for the app."""
+        self._ask_before_interrupting()
+        self._handling.power_cycle()
+        return self.wait_start()
+
+    def power_on(self) -> Start:
+        """After a cut: read otadata back with the chip held in its loader, then power on and wait for the app."""
+        self._read_back()
+        self._handling.learn_sent(self._sent)
+        self._handling.power_cycle()
+        return self.wait_start()
+
+    def restart(self) -> Start:
+        """Let the app restart itself and wait for the app that comes up then."""
+        self.start_restart()
+        return self.wait_start()
+
+    def start_restart(self) -> None:
+        """Let the app restart itself."""
+        self.agent.reboot()
+        self._app_runs = self._ready = False
+
+    def wait_start(self, timeout: float = START_TIMEOUT_S) -> Start:
+        """Wait for the next app start, whoever caused it."""
+        self._ready = False
+        event = self._agent.wait_event("start", timeout)
+        self._app_runs = True
+        self._last = Start(*(event.fields.get(name, "?") for name in ("running", "version", "state", "reset", "diag")))
+        return self._last
+
+    # --- what the app does -----------------------------------------------------------------------------------------
+
+    @property
+    def agent(self) -> Agent:
+        """The agent in the running app, ready for requests."""
+        if not self._ready:
+            self._agent.wait_ready(START_TIMEOUT_S)
+            self._ready = True
+        return self._agent
+
+    def diagnostics(self, outcome: str, seconds: int | None = None) -> None:
+        """Set how the diagnostics of the next app on probation end."""
+        self.agent.set_diagnostics(outcome, seconds)
+
+    def update(self, version: str, *, slot: str = "next", faults: UartFaults = NO_FAULTS) -> None:
+        """Update to `version` over UART and choose it for the next boot."""
+        image = self._app(version)
+        target = self._update_target() if slot == "next" else self._slot(slot)
+        self._forget(target)
+        self._call(
+            "update", lambda: install_image(self.agent, image, target.slot or slot, faults=faults), target, image
+        )
+        self.witnesses.know(self.witnesses.known.with_known(target.offset, image.ljust(target.size, b"\xff")))
+
+    def update_error(self, image: str | bytes, *, flip: int | None = None, keep: float = 1.0) -> str:
+        """Try an update (a version, or raw bytes) that should be refused; the name of ESP-IDF's error, or ESP_OK.
+
+        `flip` inverts the byte at that offset (negative: from the end), `keep` truncates to that share of the image.
+        """
+        data = self._app(image) if isinstance(image, str) else image
+        faults = UartFaults(
+            flip={} if flip is None else {flip % len(data): 0xFF},
+            truncate=None if keep == 1.0 else int(len(data) * keep),
+        )
+        target = self._update_target()
+        self._forget(target)
+        return self._error_of(
+            lambda: self._call(
+                "update", lambda: install_image(self.agent, data, faults=faults), target, faults.apply_to(data)
+            )
+        )
+
+    def abandon_update(self, version: str, *, after: float) -> None:
+        """Stop sending for good after that share of the image."""
+        image = self._app(version)
+        target = self._update_target()
+        self._forget(target)
+        faults = UartFaults(stop_after=int(len(image) * after))
+
+        def stop() -> None:
+            transfer = transfer_image(self.agent, image, faults=faults)
+            abort_transfer(self.agent, transfer.request_id)
+
+        self._call("begin", stop, target)
+
+    def confirm(self) -> None:
+        """esp_ota_mark_app_valid_cancel_rollback."""
+        self._call("confirm", self.agent.confirm)
+
+    def reject(self) -> None:
+        """esp_ota_mark_app_invalid_rollback_and_reboot; returns when the app has announced its restart."""
+        self._call("reject", self._reject)
+
+    def reject_error(self) -> str:
+        """Reject although it cannot succeed; the name of ESP-IDF's error."""
+        return self._error_of(lambda: self._call("reject", self.agent.reject))
+
+    def wait_confirmed(self, timeout: float) -> None:
+        """Wait until the app's own diagnostics have confirmed it."""
+        event = self._agent.wait_event("diag", timeout)
+        if event.fields.get("result") != "confirmed":
+            raise FirmwareFault(f"the diagnostics ended with {dict(event.fields)}", board=self.board.name)
+        self._ask_otadata()
+
+    def set_boot(self, slot: str) -> None:
+        """esp_ota_set_boot_partition."""
+        self._call("set_boot", lambda: self.agent.set_boot(slot), self._slot(slot))
+
+    def erase_previous(self) -> None:
+        """esp_ota_erase_last_boot_app_partition."""
+        running = self.agent.slots().running
+        for slot in self.build.table.app_slots:
+            if slot.slot not in (running, "factory", "test"):
+                self._forget(slot)
+        self._call("erase_previous", self.agent.erase_previous)
+
+    def crash(self, kind: str = "panic") -> None:
+        """Let the running app crash (`panic`, `watchdog`, `hang`)."""
+        self._ask_otadata()
+        self.agent.crash(kind)
+        self._app_runs = self._ready = False
+
+    def state(self, slot: str) -> str:
+        """The image state that the running app reads for `slot`."""
+        return self.agent.get_state(slot)
+
+    def slot_hash(self, slot: str) -> str | None:
+        """SHA-256 of the image in `slot`, as the running app reads it; None if there is no good image."""
+        return self.agent.slot(slot).sha256
+
+    def offset(self, where: str) -> int:
+        """Flash offset of a slot, or of the partition of that label, in bytes."""
+        return self._partition(where).offset
+
+    def changed_below(self, end: int) -> set[str]:
+        """What differs from what was installed below flash offset `end`: labels, or `bootloader and table`."""
+        now = self.board.flash.read(0, end)
+        self._app_runs = self._ready = False
+        installed = self.witnesses.flash[0][1].read(0, end)
+        parts = [(entry.label, entry.offset, min(entry.end, end)) for entry in self.build.table.entries]
+        first = min(offset for _, offset, _ in parts)
+        parts.append(("bootloader and table", 0, first))
+        return {label for label, start, stop in parts if now[start:stop] != installed[start:stop]}
+
+    # --- power cuts ------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def power_lost_at(
+        self,
+        where: str,
+        *,
+        kind: Literal["erase", "program", "any"] = "any",
+        nth: int = 1,
+        phase: Literal["before", "torn", "after"] = "after",
+    ) -> Iterator[None]:
+        """Power is lost at the `nth` erase or program in partition `where`, caused by what is done inside."""
+        if self.board.tap is None:
+            raise UserError("this board cannot cut power at a flash mutation", board=self.board.name)
+        part = self._partition(where)
+        # Half a sector, or half a select entry: neither nothing nor everything of it.
+        keep = SECTOR_SIZE // 2 if kind == "erase" else ENTRY // 2
+        _ = self.agent
+        self.board.tap.arm(Cut(part.offset, part.end, kind, nth, phase, keep))
+        self._cut_armed = True
+        try:
+            with contextlib.suppress(PowerLost):
+                yield
+            if not self.board.tap.wait_fired(CUT_TIMEOUT_S):
+                raise Inconclusive(
+                    f"the {kind} number {nth} in {where} never came, so power was not cut there",
+                    board=self.board.name,
+                    hint="see console.log for what the board did instead",
+                )
+            self.board.console.drain()
+            self.witnesses.mark("power cut")
+        finally:
+            self._cut_armed = False
+            self.board.tap.disarm()
+            self._app_runs = self._ready = False
+
+    # --- the end ---------------------------------------------------------------------------------------------------
+
+    def finish(self) -> Conclusion:
+        """Read otadata back, judge every boot, and return the trace; raises what the judge found."""
+        conclusion = self.judge()
+        conclusion.demand_pass(self.board.name, self.folder)
+        return conclusion
+
+    def judge(self) -> Conclusion:
+        """Like `finish`, for a test in which the judge is expected to find a fault."""
+        if self._app_runs:
+            self._ask_otadata()
+        self._read_back()
+        self._conclusion = self._conclude()
+        return self._conclusion
+
+    def elapsed(self) -> float:
+        """Seconds since the trial began."""
+        return time.monotonic() - self.witnesses.began
+
+    def describe(self) -> str:
+        """Boots and transitions so far."""
+        return (self._conclusion or self._conclude()).describe()
+
+    def record(self) -> dict[str, Any]:
+        """The trial's part of a `TestResult`, evidence written; without a conclusion, from what there is."""
+        conclusion = self._conclusion or self._conclude()
+        return conclusion.write(self.folder)
+
+    def _conclude(self) -> Conclusion:
+        return conclude(self.witnesses, self._build)
+
+    # --- underneath ------------------------------------------------------------------------------------------------
+
+    @property
+    def build(self) -> FirmwareBuild:
+        """The firmware build on the board."""
+        if self._build is None:
+            raise UserError("nothing is installed yet", hint="call trial.install(...) first")
+        return self._build
+
+    def _app(self, version: str) -> bytes:
+        return self.firmware.app(self._variant, version)
+
+    def _partition(self, name: str) -> Partition:
+        for entry in self.build.table.entries:
+            if name in (entry.slot, entry.label):
+                return entry
+        raise UserError(f"this partition table has no {name!r}")
+
+    def _slot(self, name: str) -> Partition:
+        return slot_of(self.build.table, name)
+
+    def _update_target(self) -> Partition:
+        name = self.agent.slots().next
+        if name is None:
+            raise FirmwareFault("the app sees no slot to update", board=self.board.name)
+        return self._slot(name)
+
+    def _forget(self, part: Partition) -> None:
+        self.witnesses.know(self.witnesses.known.with_unknown(part.offset, part.end))
+
+    def _error_of(self, call: Callable[[], object]) -> str:
+        try:
+            call()
+        except AgentError as error:
+            return error.error
+        return "ESP_OK"
+
+    def _call(self, name: Call, work: Callable[[], object], target: Partition | None = None, data: bytes = b"") -> None:
+        """Let the app call `esp_ota_*`, with otadata read before and after, for the judge."""
+        self._ask_otadata()
+        running = self._last.slot if self._last is not None else "?"
+        call = AppCall(name, self.witnesses.position, running, target.slot if target else None, data)
+        self.witnesses.calls.append(call)
+        self._sent = len(data)
+        try:
+            work()
+        except AgentError as error:
+            call.error = error.error
+            self._ask_otadata()
+            raise
+        call.error = "ESP_OK" if self._app_runs else RESTART
+        if self._app_runs:
+            self._ask_otadata()
+
+    def _reject(self) -> None:
+        self.agent.reject()
+        self._app_runs = self._ready = False
+        self._agent.wait_event("shutdown", START_TIMEOUT_S)
+
+    def _ask_otadata(self) -> None:
+        """Let the app report otadata; the answer stays in the console log, where the trace finds it."""
+        self.agent.otadata()
+
+    def _ask_before_interrupting(self) -> None:
+        """What the app wrote until now must be known, or the next boot cannot be judged. A deaf app writes nothing."""
+        if self._app_runs and self._last is not None and self._last.diagnostics not in DEAF:
+            self._ask_otadata()
+
+    def _read_back(self) -> None:
+        self._handling.read_back(self.build)
+        self._app_runs = self._ready = False
+
+    def _restore(self, build: FirmwareBuild, content: bytes, keep: Partition | None) -> None:
+        self._handling.restore(build, content, keep)
+        self._build = build
+        self._app_runs = self._ready = False
+
+    def _power_lost(self) -> bool:
+        return self._cut_armed and self.board.tap is not None and self.board.tap.wait_fired(0)

@@ -1,0 +1,126 @@
+"""What a trial gathers while it runs: otadata read back, what the bench did, and what flash is known to hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from rig.boards.console import Chunk, Console
+from rig.errors import Inconclusive
+from rig.evidence.app_calls import AppCall
+
+ENTRY = 32
+ERASED_ENTRY = b"\xff" * ENTRY
+
+Entries = tuple[bytes, bytes]
+What = Literal["power off", "power on", "reset line", "power cut", "flash read"]
+
+
+class Sample(NamedTuple):
+    """Both select entries (32 bytes each), after `position` bytes of the console log.
+
+    `source`: `installed` by the bench, or read from `flash` by the ROM loader. What the app reports is in the log.
+    """
+
+    position: int
+    time: float
+    source: Literal["installed", "flash"]
+    entries: Entries
+
+
+class Mark(NamedTuple):
+    """Something the bench did to the board after `position` bytes of the console log, at host time `time` (seconds)."""
+
+    position: int
+    time: float
+    what: What
+
+
+class KnownFlash:
+    """Flash (a `rig.idf.effects.Memory`) as far as the bench knows it; what it does not know is never guessed."""
+
+    secure_version = 0
+
+    def __init__(self, content: bytes, unknown: tuple[tuple[int, int], ...] = ()) -> None:
+        self._content = content
+        self._unknown = unknown
+
+    def read(self, offset: int, size: int) -> bytes:
+        """`size` bytes at flash `offset`; Inconclusive where they are not known."""
+        for start, end in self._unknown:
+            if offset < end and start < offset + size:
+                raise Inconclusive(
+                    f"the content of flash 0x{start:x} to 0x{end:x} is not known at this point",
+                    hint="read it back before the boot that depends on it",
+                )
+        return self._content[offset : offset + size].ljust(size, b"\xff")
+
+    @property
+    def unknown(self) -> tuple[tuple[int, int], ...]:
+        """Ranges of flash offsets, from and to, that are not known."""
+        return self._unknown
+
+    def with_unknown(self, start: int, end: int) -> KnownFlash:
+        """The same, with flash [`start`, `end`) not known any more."""
+        return KnownFlash(self._content, (*self._unknown, (start, end)))
+
+    def with_known(self, offset: int, data: bytes) -> KnownFlash:
+        """The same, with `data` at flash `offset`."""
+        end = offset + len(data)
+        left = tuple(part for span in self._unknown for part in _without(span, offset, end))
+        return KnownFlash(self._content[:offset] + data + self._content[end:], left)
+
+
+def _without(span: tuple[int, int], start: int, end: int) -> Iterator[tuple[int, int]]:
+    for part in ((span[0], min(span[1], start)), (max(span[0], end), span[1])):
+        if part[0] < part[1]:
+            yield part
+
+
+class Witnesses:
+    """Everything gathered on one board since `begin`, in the order of the console log."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self.began = time.monotonic()
+        self._from = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget everything so far: the board was just brought into a known state."""
+        self._from = self._console.position
+        self.marks: list[Mark] = []
+        self.samples: list[Sample] = []
+        self.flash: list[tuple[int, KnownFlash]] = []
+        self.calls: list[AppCall] = []
+
+    def mark(self, what: What) -> None:
+        """Note what the bench did."""
+        self.marks.append(Mark(self.position, time.monotonic(), what))
+
+    def sample(self, source: Literal["installed", "flash"], entries: Entries) -> None:
+        self.samples.append(Sample(self.position, time.monotonic(), source, entries))
+
+    def know(self, flash: KnownFlash) -> None:
+        """From here on flash holds this, as far as the bench knows."""
+        self.flash.append((self.position, flash))
+
+    @property
+    def known(self) -> KnownFlash:
+        return self.flash[-1][1]
+
+    @property
+    def position(self) -> int:
+        """Bytes of console log so far."""
+        return self._console.position - self._from
+
+    @property
+    def chunks(self) -> list[Chunk]:
+        """The console log, as it arrived."""
+        return self._console.chunks_since(self._from)
+
+
+def shown(entry: bytes) -> bytes:
+    """The entry, or nothing for an erased one."""
+    return b"" if entry == ERASED_ENTRY else entry
