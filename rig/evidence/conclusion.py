@@ -26,6 +26,7 @@ KINDS = {
     "reset line": MarkKind.RESET_LINE,
     "flash read": MarkKind.FLASH_READ,
 }
+CUTS = ("power cut", "power off")
 FAULTS = {
     Verdict.FIRMWARE_FAIL: FirmwareFault,
     Verdict.BENCH_FAULT: BenchFault,
@@ -115,7 +116,7 @@ class Conclusion(NamedTuple):
             "boots": self.records,
             "transitions": self.changes,
             "hazards": self.hazards,
-            "cuts": [mark.time - began for mark in self.witnesses.marks if mark.what == "power cut"],
+            "cuts": [mark.time - began for mark in self.witnesses.marks if mark.what in CUTS and mark.position],
             "evidence": {name: f"{folder.parent.name}/{folder.name}/{name}" for name in files},
         }
 

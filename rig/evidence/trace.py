@@ -69,7 +69,12 @@ def _record(
     slot = running_slot(boot)
     first, last = boot.events[0].at, boot.events[-1].at
     info = {event.field: event.value for event in boot.events if isinstance(event, AppInfo)}
-    states = [report.state for report in boot.reports if report.role == "running" and report.slot == slot]
+    # factory and test have no state: esp_ota_get_state_partition answers ESP_ERR_NOT_SUPPORTED
+    states = [
+        report.state
+        for report in boot.reports
+        if report.role == "running" and report.slot == slot and report.state != "ESP_ERR_NOT_SUPPORTED"
+    ]
     version = info.get("version") or next(
         (report.version for report in boot.reports if report.role == "running" and report.version), None
     )
@@ -144,6 +149,7 @@ def _ended_by(boot: Boot, after: Boot | None) -> str | None:
         mark
         for mark in boot.marks
         if mark.kind in (MarkKind.POWER_CUT, MarkKind.RESET_LINE)
+        and mark.offset > boot.events[0].at.offset
         and not (boot.stray and boot.stray[0].at.offset < mark.offset)
     ]
     if ends and (cause is None or ends[-1].offset > cause[0]):

@@ -28,6 +28,7 @@ from rig.updates.uart import NO_FAULTS, UartFaults, abort_transfer, install_imag
 
 START_TIMEOUT_S = 30.0
 CUT_TIMEOUT_S = 30.0
+POLL_S = 0.1
 DEAF = ("hang", "panic", "watchdog", "reboot", "fail")
 """Diagnostics outcomes after which an app on probation takes no requests."""
 
@@ -228,10 +229,13 @@ class Trial:
         return self._error_of(lambda: self._call("reject", self.agent.reject))
 
     def wait_confirmed(self, timeout: float) -> None:
-        """Wait until the app's own diagnostics have confirmed it."""
-        event = self._agent.wait_event("diag", timeout)
-        if event.fields.get("result") != "confirmed":
-            raise FirmwareFault(f"the diagnostics ended with {dict(event.fields)}", board=self.board.name)
+        """Wait until the running app's own diagnostics have confirmed it."""
+        slot = self._last.slot if self._last is not None else "?"
+        deadline = time.monotonic() + timeout
+        while self.state(slot) != "VALID":
+            if time.monotonic() > deadline:
+                raise FirmwareFault(f"{slot} was not confirmed within {timeout:g} s", board=self.board.name)
+            time.sleep(POLL_S)
         self._ask_otadata()
 
     def set_boot(self, slot: str) -> None:

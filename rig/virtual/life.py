@@ -14,6 +14,8 @@ from rig.virtual.uart import Uart
 
 SHORTEST_WAIT_S = 0.001
 """Sleeps are saved up to this many wall-clock seconds: the host cannot wait for less with any precision."""
+TICK_S = 1e-6
+"""The least virtual time that waiting takes."""
 
 
 class Life:
@@ -72,7 +74,11 @@ class Life:
             began = time.monotonic()
             pipe.wait(None if timeout is None else self._clock.wall(timeout), self._over.is_set)
             waited = self._clock.virtual(time.monotonic() - began)
-            self._clock.advance(waited if timeout is None else min(waited, timeout))
+            if timeout is None:
+                self._clock.advance(waited)
+            else:
+                # Nothing came: the whole time has passed, and never so little that a sum of floats swallows it.
+                self._clock.advance(min(waited, timeout) if len(pipe) else max(timeout, TICK_S))
         self.check()
         return pipe.take(None, self._uart.baud)
 

@@ -25,11 +25,11 @@ def test_passing_diagnostics_confirm(trial):
 def test_late_confirmation(trial):
     trial.install("rollback")
     trial.boot()
-    trial.diagnostics("delay", seconds=20)
+    trial.diagnostics("delay", seconds=60)
     trial.update("2.0.0")
     trial.restart()
     assert trial.state("ota_1") == "PENDING_VERIFY"
-    trial.wait_confirmed(timeout=60)
+    trial.wait_confirmed(timeout=120)
     assert trial.state("ota_1") == "VALID"
     trace = trial.finish()
     assert trace.booted == ["ota_0", "ota_1"]
