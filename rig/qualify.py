@@ -1,13 +1,15 @@
 """Run the qualification tests on the boards of a bench and collect what they found.
 
 pytest runs as a process of its own; its results come back as JSON lines while it runs, so progress is live and a
-crash loses nothing that was finished.
+crash loses nothing that was finished. It and its workers form a process group of their own, which never outlives us.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,9 @@ from rig.errors import UserError
 from rig.evidence.records import Requirement, TestResult
 
 POLL_S = 0.1
+GRACE_S = 5.0
+"""How long an interrupted pytest may take to let go of its board."""
+COMPLAINT_LINES = 40
 NOTHING_SELECTED = 5
 FINISHED = (0, 1, NOTHING_SELECTED)
 """pytest's exit codes for having run to the end: all passed, some failed, none fitted."""
@@ -72,9 +77,7 @@ class Plan:
         ]  # fmt: skip
         if self.jobs > 1:
             arguments += ["-n", str(self.jobs)]
-        if self.select is not None:
-            arguments += ["-k", self.select]
-        return arguments
+        return arguments + _selection(self.select)
 
     @property
     def results(self) -> Path:
@@ -89,42 +92,99 @@ def find_tests(config: Path) -> Path:
     raise UserError("no tests/qualification folder here", hint="run rig qualify in a clone of the project")
 
 
-def collect(tests: Path) -> list[tuple[str, list[Requirement]]]:
-    """Every qualification test, by pytest's node id, with the requirements it checks; nothing is run."""
+def collect(tests: Path, select: str | None = None) -> dict[str, list[Requirement]]:
+    """The qualification tests that `select` fits, by pytest's node id, with the requirements they check; none is run.
+
+    Raises UserError if pytest cannot read the tests or the expression, if a test carries no requirement, or if two
+    sentences go by one id.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "requirements.json"
-        command = [sys.executable, "-m", "pytest", str(tests), "--collect-only", "-q", "--rig-requirements", str(path)]
+        command = [sys.executable, "-m", "pytest", str(tests), "--collect-only", "-q", "--color=no", "--tb=short"]
+        command += ["--rig-requirements", str(path), *_selection(select)]
         done = subprocess.run(command, cwd=tests.parents[1], capture_output=True, text=True, env=_environment())
-        if not path.exists():
-            raise UserError(f"pytest could not collect {tests}:\n{(done.stdout + done.stderr)[-2000:]}")
-        carried = json.loads(path.read_text(encoding="utf-8"))
-    return [
-        (test["test"], [Requirement.model_validate(requirement) for requirement in test["requirements"]])
-        for test in carried
-    ]
+        if done.returncode not in (0, NOTHING_SELECTED):
+            raise UserError(f"pytest cannot collect {tests}:\n{_end_of(done.stdout + done.stderr)}")
+        carried = {
+            test["test"]: [Requirement.model_validate(requirement) for requirement in test["requirements"]]
+            for test in json.loads(path.read_text(encoding="utf-8"))
+        }
+    _check(carried)
+    return carried
+
+
+def _check(carried: dict[str, list[Requirement]]) -> None:
+    if loose := [test for test, requirements in carried.items() if not requirements]:
+        raise UserError(
+            f"tests without a requirement get no verdict: {', '.join(loose)}",
+            hint='mark each with @pytest.mark.requirement("ID-01", "One sentence.")',
+        )
+    sentences: dict[str, str] = {}
+    for requirement in (requirement for requirements in carried.values() for requirement in requirements):
+        if sentences.setdefault(requirement.id, requirement.text) != requirement.text:
+            raise UserError(
+                f"requirement {requirement.id} has two sentences: {sentences[requirement.id]!r} and "
+                f"{requirement.text!r}",
+                hint="give each requirement an id of its own",
+            )
+
+
+def _selection(select: str | None) -> list[str]:
+    # In one piece, so that an expression that begins with a dash is not taken for an option.
+    return [f"-k{select}"] if select else []
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTEST_ADDOPTS": ""}
+    """Ours, without what an outer pytest left in it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+
+
+def _end_of(output: str) -> str:
+    return "\n".join(output.strip().splitlines()[-COMPLAINT_LINES:])
 
 
 def run(plan: Plan) -> Iterator[Event]:
-    """Run the plan; yields events as they happen and ends with `Ended`. The process never outlives the caller."""
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    """Run the plan; yields events as they happen and ends with `Ended`. Close it to end pytest early.
+
+    Raises UserError if the folder cannot be written.
+    """
     log = plan.folder / "pytest.log"
-    with log.open("wb") as output:
+    try:
+        plan.folder.mkdir(parents=True)
+        output = log.open("wb")
+    except OSError as error:
+        raise UserError(
+            f"{plan.folder.parent}: no report can be written there: {error.strerror}",
+            hint="bench.reports in rig.toml names another folder",
+        ) from error
+    with output:
         process = subprocess.Popen(
             plan.command(), cwd=plan.tests.parents[1], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            env=_environment(),
+            env=_environment(), start_new_session=True,
         )  # fmt: skip
         try:
             yield from _follow(plan.results, process)
         finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
+            if process.returncode not in FINISHED:
+                _end(process)
     code = process.returncode
-    yield Ended(code, "" if code in FINISHED else log.read_text(encoding="utf-8", errors="replace")[-2000:])
+    yield Ended(code, "" if code in FINISHED else _end_of(log.read_text(encoding="utf-8", errors="replace")))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Nothing of pytest is left when this returns. It may let go of its board first; a second Ctrl-C cuts that short."""
+    try:
+        _signal_group(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S)
+    finally:
+        _signal_group(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
 
 
 def _follow(path: Path, process: subprocess.Popen[bytes]) -> Iterator[Event]:

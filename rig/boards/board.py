@@ -52,8 +52,11 @@ class MutationTap(Protocol):
 class FlashAccess(Protocol):
     """The board's flash from outside, by the ROM loader or directly. Offsets and sizes in bytes.
 
-    Using it stops the app; the board stays stopped until `Board.reset`.
+    Using it stops the app; the board stays stopped until `Board.reset`. `transcript` keeps what the tool said, one
+    entry for each use.
     """
+
+    transcript: list[str]
 
     def read(self, offset: int, size: int) -> bytes: ...
 
@@ -74,7 +77,6 @@ class Board:
     power: PowerSwitch | None = None
     tap: MutationTap | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
-    facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def capabilities(self) -> frozenset[str]:

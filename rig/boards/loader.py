@@ -57,15 +57,6 @@ class LoaderFlash:
 
         return self._in_loader(restore)
 
-    def identify(self) -> dict[str, str]:
-        """Chip, MAC and flash size, as the chip says."""
-
-        def identify(esp: ESPLoader) -> dict[str, str]:
-            mac = ":".join(f"{byte:02x}" for byte in esp.read_mac() or ())
-            return {"chip": esp.CHIP_NAME, "mac": mac, "flash_size": esptool.cmds.detect_flash_size(esp) or "unknown"}
-
-        return self._in_loader(identify)
-
     def _in_loader(self, work: Callable[[ESPLoader], T]) -> T:
         output = io.StringIO()
         try:

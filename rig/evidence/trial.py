@@ -54,6 +54,7 @@ class Trial:
         self.witnesses = Witnesses(board.console)
         self._agent = Agent(ConsoleChannel(board.console, self._power_lost), board=board.name)
         self._handling = Handling(board, self.witnesses)
+        self._said_before = len(board.flash.transcript)
         self._variant = ""
         self._build: FirmwareBuild | None = None
         self._app_runs = False
@@ -341,7 +342,11 @@ class Trial:
     def record(self) -> dict[str, Any]:
         """The trial's part of a `TestResult`, evidence written; without a conclusion, from what there is."""
         conclusion = self._conclusion or self._conclude()
-        return conclusion.write(self.folder)
+        fields = conclusion.write(self.folder)
+        said = "\n".join(self.board.flash.transcript[self._said_before :])
+        (self.folder / "flashing.log").write_text(said, encoding="utf-8")
+        fields["evidence"]["flashing.log"] = f"{self.folder.parent.name}/{self.folder.name}/flashing.log"
+        return fields
 
     def _conclude(self) -> Conclusion:
         return conclude(self.witnesses, self._build)
