@@ -229,6 +229,7 @@ _COMM = (
         _fault("chip revision"),
     ),
     (r"Image requires efuse blk rev [<>]= v(\d+)\.(\d+), but chip is v(\d+)\.(\d+)", _fault("efuse revision")),
+    (r"efuse blk rev = v(\d+)\.(\d+) [<>] (?:min|max) rev v(\d+)\.(\d+)", _fault("efuse revision")),
 )
 _OTA_OPS = (
     (

@@ -14,9 +14,10 @@ from typing import Literal, NamedTuple
 
 from rig.idf.config import BootConfig, FactoryReset
 from rig.idf.effects import SECTOR_SIZE, Erase, Log, Memory, Steps
+from rig.idf.image import as_loaded, segment_lines
 from rig.idf.listing import load_table, mapped_line
-from rig.idf.load_debug import start_lines, with_hash_lines
-from rig.idf.memory import verify
+from rig.idf.load_debug import mapping_lines, maps_enough, start_lines, with_hash_lines
+from rig.idf.memory import Verdict, verify
 from rig.idf.otadata import ImageState, make_entry
 from rig.idf.partitions import PartitionTable
 from rig.idf.selection import (
@@ -56,7 +57,7 @@ class BootResult(NamedTuple):
     """How a boot ended.
 
     `slot` was started from flash `offset`; `tried` are the slots whose image was verified, in order. `reset`: nothing
-    bootable, the chip restarts. `exception`: the bootloader crashed.
+    bootable, the chip restarts. `exception`: the bootloader crashed, or an assertion in it failed.
     """
 
     outcome: Literal["booted", "reset", "exception"]
@@ -237,21 +238,28 @@ def _load_test(memory: Memory, place: Place, config: BootConfig, tried: list[str
 
 def _load_image(memory: Memory, place: Place, config: BootConfig) -> Steps[bool]:
     verdict = verify(memory, place.offset, place.size, config)
+    check = as_loaded(verdict.check, memory, config)
+    if check.logs != verdict.check.logs:
+        verdict = Verdict(check, segment_lines(check, config) + check.logs)
     if config.log_level in _DEBUG:
         yield from with_hash_lines(memory, place.offset, verdict)
     else:
         yield from verdict.lines
-    if verdict.check.ok:
+    if check.ok:
         yield _loaded(place.offset)
-    return verdict.check.ok
+    return check.ok
 
 
 def _start(memory: Memory, place: Place, config: BootConfig, name: str, tried: list[str]) -> Steps[BootResult]:
     """load_image: what is left to do before the app runs."""
     yield _RNG_OFF
+    check = verify(memory, place.offset, place.size, config).check
+    if not maps_enough(check, config):
+        return BootResult("exception", None, None, tuple(tried))
     if config.log_level in _DEBUG:
-        check = verify(memory, place.offset, place.size, config).check
         yield from start_lines(memory, place.offset, check, config)
+    else:
+        yield from (line for line in mapping_lines(check, config) if line.level == "E")
     return BootResult("booted", name, place.offset, tuple(tried))
 
 

@@ -24,6 +24,7 @@ class Chip:
     """One target.
 
     `bootloader_offset` is a flash offset in bytes, `mmu_page_sizes` are bytes (more than one: the app says which),
+    `rtc_ram`: where a segment may be copied to besides `iram` and `dram` (RTC memory; ESP32-P4: its SPM too),
     `secure_version_bits` is the widest anti-rollback eFuse field, revisions are major * 100 + minor.
     `wide_flash`: flash above 16 MiB may be mapped, so from ESP-IDF v5.5 segments are not held to 16 MiB.
     `flash_frequency`: ESP-IDF's default as esptool names it, and its code in the image header.
@@ -37,6 +38,7 @@ class Chip:
     irom: AddressRange
     iram: AddressRange
     dram: AddressRange
+    rtc_ram: tuple[AddressRange, ...] = ()
     psram: AddressRange | None = None
     mmu_page_sizes: tuple[int, ...] = (PAGE_64K,)
     mmu_page_configurable: bool = False
@@ -53,6 +55,11 @@ class Chip:
             return True
         return self.psram is not None and self.psram[0] <= address < self.psram[1]
 
+    def has_ram(self, address: int, size: int) -> bool:
+        """Whether `size` bytes from `address` lie in one kind of RAM (esp_image_format.c, verify_load_addresses)."""
+        ranges = (self.dram, self.iram, *self.rtc_ram)
+        return any(low <= address and address + size <= high for low, high in ranges)
+
 
 _ALL = (
     Chip(
@@ -64,6 +71,7 @@ _ALL = (
         irom=(0x400D0000, 0x40400000),
         iram=(0x40080000, 0x400AA000),
         dram=(0x3FFAE000, 0x40000000),
+        rtc_ram=((0x400C0000, 0x400C2000), (0x3FF80000, 0x3FF82000), (0x50000000, 0x50002000)),
         flash_frequency=("40m", 0x0),
         secure_version_bits=32,
         revision=300,
@@ -78,6 +86,7 @@ _ALL = (
         irom=(0x40080000, 0x40800000),
         iram=(0x40020000, 0x40070000),
         dram=(0x3FFB0000, 0x40000000),
+        rtc_ram=((0x40070000, 0x40072000), (0x3FF9E000, 0x3FFA0000), (0x50000000, 0x50002000)),
     ),
     Chip(
         "esp32c3",
@@ -88,6 +97,7 @@ _ALL = (
         irom=(0x42000000, 0x42800000),
         iram=(0x4037C000, 0x403E0000),
         dram=(0x3FC80000, 0x3FCE0000),
+        rtc_ram=((0x50000000, 0x50002000),),
         revision=4,
         min_revision=3,
     ),
@@ -100,6 +110,7 @@ _ALL = (
         irom=(0x42000000, 0x44000000),
         iram=(0x40370000, 0x403E0000),
         dram=(0x3FC88000, 0x3FD00000),
+        rtc_ram=((0x600FE000, 0x60100000), (0x50000000, 0x50002000)),
         wide_flash=True,
         revision=2,
         max_revision=99,
@@ -130,6 +141,7 @@ _ALL = (
         irom=(0x42000000, 0x43000000),
         iram=(0x40800000, 0x40880000),
         dram=(0x40800000, 0x40880000),
+        rtc_ram=((0x50000000, 0x50004000),),
         flash_frequency=("80m", 0x0),
         mmu_page_sizes=_C6_PAGES,
         mmu_page_configurable=True,
@@ -145,6 +157,7 @@ _ALL = (
         irom=(0x42000000, 0x43000000),
         iram=(0x40800000, 0x40850000),
         dram=(0x40800000, 0x40850000),
+        rtc_ram=((0x50000000, 0x50001000),),
         flash_frequency=("48m", 0xF),
         mmu_page_sizes=_C6_PAGES,
         mmu_page_configurable=True,
@@ -159,6 +172,7 @@ _ALL = (
         irom=(0x40000000, 0x44000000),
         iram=(0x4FF00000, 0x4FFC0000),
         dram=(0x4FF00000, 0x4FFC0000),
+        rtc_ram=((0x50108000, 0x50110000), (0x30100000, 0x30102000)),
         psram=(0x48000000, 0x4C000000),
         wide_flash=True,
         revision=301,
@@ -189,6 +203,7 @@ _ALL = (
         irom=(0x42000000, 0x44000000),
         iram=(0x40800000, 0x40860000),
         dram=(0x40800000, 0x40860000),
+        rtc_ram=((0x50000000, 0x50004000),),
         wide_flash=True,
         secure_version_bits=9,
         min_revision=100,
@@ -202,6 +217,7 @@ _ALL = (
         irom=(0x42000000, 0x43000000),
         iram=(0x40800000, 0x40850000),
         dram=(0x40800000, 0x40850000),
+        rtc_ram=((0x50000000, 0x50001000),),
         flash_frequency=("48m", 0xF),
         mmu_page_sizes=_C6_PAGES,
         mmu_page_configurable=True,
@@ -233,6 +249,7 @@ _ALL = (
         irom=(0x40000000, 0x44000000),
         iram=(0x2F000000, 0x2F080000),
         dram=(0x2F000000, 0x2F080000),
+        rtc_ram=((0x2E000000, 0x2E008000),),
         psram=(0x50000000, 0x54000000),
         mmu_page_sizes=_C6_PAGES,
         mmu_page_configurable=True,

@@ -2,7 +2,8 @@
 
 Follows `image_load` in components/bootloader_support/src/esp_image_format.c and `bootloader_common_check_chip_validity`
 in bootloader_common_loader.c of ESP-IDF v4.4.8, v5.1.7, v5.5.5, v6.0.2 and v6.1-beta1, without secure boot.
-Not modelled: the bootloader's refusal to load a RAM segment over itself (the hash fails as well in such an image).
+Not modelled: the bootloader's refusal to load a RAM segment over itself (where it lies is up to its linker), and that
+v4.4 and v5.1 with anti-rollback take a first segment of more than 3 MiB for one without descriptor.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _BLOCK_REVISIONS_AT = 176
 _PAGE_SIZE_AT = 180
 
 _SIXTEEN_MIB = 0x1000000
+_LOWEST_LOADED = 0x10000000
 _LARGEST_FLASH = 0x8000000
 _LOUD = "Image hash failed", "Failed to fetch app description"
 
@@ -168,6 +170,24 @@ def check_image(memory: Memory, offset: int, size: int, config: BootConfig) -> I
     return ImageCheck(True, (), version, full, segments=tuple(placed))
 
 
+def as_loaded(check: ImageCheck, memory: Memory, config: BootConfig) -> ImageCheck:
+    """What the bootloader, which also loads, makes of an image with this verdict (process_segment, image_load).
+
+    It refuses a segment for an address without RAM. With anti-rollback it checks the secure version once more: the one
+    it saw in the data of the first segment, 0 where that segment is empty; such a refusal is silent.
+    """
+    target = CHIPS.get(config.chip) or chip(config.chip)
+    for index, (_, address, size) in enumerate(check.segments):
+        if size and address >= _LOWEST_LOADED and not target.maps(address) and not target.has_ram(address, size):
+            place = f"0x{address:08x}-0x{address + size:08x}"
+            line = Log("E", "esp_image", f"Segment {index} {place} invalid: bad load address range")
+            segments = check.segments[: index + 1]
+            return ImageCheck(False, (line,), check.secure_version, 0, segments=segments)
+    if check.ok and config.anti_rollback and memory.secure_version and not (check.segments and check.segments[0].size):
+        return check._replace(ok=False, length=0)
+    return check
+
+
 def segment_lines(check: ImageCheck, config: BootConfig, verb: str = "load") -> tuple[Log, ...]:
     """The I lines that verifying prints before the lines of `check.logs`, one for each segment.
 
@@ -179,7 +199,7 @@ def segment_lines(check: ImageCheck, config: BootConfig, verb: str = "load") -> 
 
 def _segment_line(index: int, segment: Placed, target: Chip, verb: str) -> Log:
     data_offset, address, size = segment
-    use = "map" if target.maps(address) else verb if address >= 0x10000000 else ""
+    use = "map" if target.maps(address) else verb if address >= _LOWEST_LOADED else ""
     place = f"paddr={data_offset:08x} vaddr={address:08x} size={size:05x}h ({size:6d})"
     return Log("I", "esp_image", f"segment {index}: {place} {use}")
 
@@ -230,10 +250,18 @@ def _block_revision_lines(memory: Memory, desc: int, config: BootConfig) -> tupl
     limits = _BLOCK_REVISIONS.unpack(memory.read(desc + _BLOCK_REVISIONS_AT, _BLOCK_REVISIONS.size))
     minimum, maximum = (0 if limit == 0xFFFF else limit for limit in limits)
     revision = config.efuse_block_revision
-    have = f"but chip is v{revision // 100}.{revision % 100}"
     lines = []
     if minimum > revision:
-        lines.append(f"Image requires efuse blk rev >= v{minimum // 100}.{minimum % 100}, {have}")
+        lines.append(_block_revision_line(">=", minimum, revision, config))
     if maximum and revision > maximum:
-        lines.append(f"Image requires efuse blk rev <= v{maximum // 100}.{maximum % 100}, {have}")
-    return tuple(Log("E", "boot_comm", text) for text in lines)
+        lines.append(_block_revision_line("<=", maximum, revision, config))
+    return tuple(lines)
+
+
+def _block_revision_line(relation: str, wanted: int, found: int, config: BootConfig) -> Log:
+    want = f"v{wanted // 100}.{wanted % 100}"
+    have = f"v{found // 100}.{found % 100}"
+    if config.idf < (5, 2):
+        failed, limit = ("<", "min") if relation == ">=" else (">", "max")
+        return Log("E", "boot_comm", f"efuse blk rev = {have} {failed} {limit} rev {want}")
+    return Log("E", "boot_comm", f"Image requires efuse blk rev {relation} {want}, but chip is {have}")

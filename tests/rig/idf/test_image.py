@@ -337,9 +337,24 @@ def test_efuse_block_revision_is_checked_from_v5_1_but_not_on_esp32():
         return patched(plain, 32 + 176, struct.pack("<HH", 300, 399))
 
     refused = ["E boot_comm: Image requires efuse blk rev >= v3.0, but chip is v0.0"]
-    assert lines(check(image("esp32c3"), version="v5.1")) == refused
-    assert lines(check(image("esp32c3"), version="v4.4")) != refused
-    assert lines(check(image("esp32"), name="esp32")) != refused
+    assert lines(check(image("esp32c3"), version="v5.5")) == refused
+    assert lines(check(image("esp32c3"), version="v5.1")) == ["E boot_comm: efuse blk rev = v0.0 < min rev v3.0"]
+    assert "boot_comm" not in str(lines(check(image("esp32c3"), version="v4.4")))
+    assert "boot_comm" not in str(lines(check(image("esp32"), name="esp32")))
+
+
+@pytest.mark.parametrize(
+    ("version", "line"),
+    [
+        ("v5.1", "efuse blk rev = v1.2 > max rev v0.99"),
+        ("v5.5", "Image requires efuse blk rev <= v0.99, but chip is v1.2"),
+    ],
+)
+def test_an_efuse_block_revision_above_the_maximum_is_worded_anew_after_v5_1(version, line):
+    # bootloader_common_check_efuse_blk_validity
+    image = patched(app("esp32c3"), 32 + 176, struct.pack("<HH", 0, 99))
+    result = check(image, version=version, efuse_block_revision=102)
+    assert lines(result) == [f"E boot_comm: {line}"]
 
 
 @pytest.mark.parametrize("limits", [(0, 0), (0xFFFF, 0xFFFF)])
