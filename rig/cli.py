@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 import click
 
 from rig import __version__
-from rig.errors import RigError
+from rig.errors import RigError, UserError
 from rig.idf.errors import FormatError
 
 EXIT_CODES = """
 \b
-Exit codes: 0 all passed (or skipped, with the reason), 1 firmware fault, 2 wrong use or broken input,
-3 bench fault, 4 inconclusive, 130 interrupted.
+Exit codes:
+  0    all passed, or skipped with the reason
+  1    firmware fault
+  2    wrong use or broken input
+  3    bench fault
+  4    inconclusive, or nothing was tested
+  130  interrupted
 """
+BENCH_FAULT, INTERRUPTED, BROKEN_PIPE = 3, 130, 141
 
 
 class RigGroup(click.Group):
-    """Ends every command with a message for a person instead of a traceback."""
+    """Ends every command with a message for a person and an exit code that never says more than is known."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -32,15 +41,30 @@ class RigGroup(click.Group):
         except FormatError as error:
             click.echo(f"rig: user error: {error}", err=True)
             ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("rig: interrupted", err=True)
+            ctx.exit(INTERRUPTED)
         except BrokenPipeError:
-            # The reader of our output left, as `rig ... | head` does.
-            sys.stderr.close()
-            ctx.exit(0)
+            # The reader of our output left, as `rig ... | head` does; what is still buffered must not fail at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(BROKEN_PIPE)
+        except OSError as error:
+            click.echo(f"rig: bench fault: {error}", err=True)
+            ctx.exit(BENCH_FAULT)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception:
+            # Python's own exit code 1 would read as a firmware fault.
+            traceback.print_exc()
+            click.echo(
+                "rig: internal error: the fault is in rig, not in the firmware; please report the above", err=True
+            )
+            ctx.exit(BENCH_FAULT)
 
 
 config_option = click.option(
-    "--config", type=click.Path(path_type=Path, dir_okay=False), default=Path("rig.toml"), show_default=True,
-    help="The bench to use.",
+    "--config", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), default=Path("rig.toml"),
+    show_default=True, help="The rig.toml of the bench.",
 )  # fmt: skip
 
 
@@ -55,25 +79,32 @@ def main() -> None:
     Start here:
       rig qualify                 run every qualification test, write a report
       rig qualify -k power_cut    only the tests whose name has "power_cut"
-      rig serve --port 4000       a virtual board that esptool and any monitor can open
+      rig serve --port 4000       a virtual board for esptool and any monitor
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A letter the terminal lacks must not end a command.
+            stream.reconfigure(errors="backslashreplace")
 
 
-@main.command(epilog=EXIT_CODES)
+@main.command(epilog=EXIT_CODES, short_help="Run the qualification tests and write a report.")
 @config_option
-@click.option("--board", help="The board of rig.toml to test.  [default: the first]")
-@click.option("-k", "select", metavar="EXPRESSION", help="Only tests whose name fits, as pytest's -k.")
+@click.option("--board", metavar="NAME", help="The board of rig.toml to test.  [default: the first]")
+@click.option("-k", "select", metavar="EXPRESSION", help="Only tests whose name fits, as with pytest's -k.")
 @click.option(
-    "--jobs", type=click.IntRange(1, 64), help="How many copies of a virtual board work at once.  [default: two a core]"
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(1, 64),
+    help="How many copies of a virtual board work at once.  [default: two a core, 8 at most]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print results.json instead of the table.")
+@click.option("--json", "as_json", is_flag=True, help="Print results.json; progress and table go to stderr.")
 @click.option(
     "--open/--no-open", "open_page", default=None, help="Open the report in a browser.  [default: on a desktop]"
 )
 def qualify(
     config: Path, board: str | None, select: str | None, jobs: int | None, as_json: bool, open_page: bool | None
 ) -> None:
-    """Run the qualification tests and write reports/<time>/index.html.
+    """Run the qualification tests and write a report: reports/<time>/index.html, junit.xml and results.json.
 
     Each requirement gets a verdict: pass, firmware fail, bench fault or inconclusive; what a board cannot show is
     skipped with the reason.
@@ -83,33 +114,47 @@ def qualify(
     sys.exit(qualify_command.run(config, board, select, jobs, as_json=as_json, open_page=open_page))
 
 
-@main.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--show", type=click.IntRange(0), default=5, show_default=True, help="How many differences to show.")
+@main.command(short_help="Check the bootloader model against golden vectors.")
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
+)
+@click.option(
+    "--show", metavar="N", type=click.IntRange(0), default=5, show_default=True, help="How many differences to show."
+)
 def conformance(files: tuple[Path, ...], show: int) -> None:
     """Check the reference bootloader against golden vectors (FILE.jsonl.gz).
 
-    The vectors come from ESP-IDF's own C code. The last line says how many were checked and how many differ; exit
-    code 1 if any does.
+    The vectors come from ESP-IDF's own C code. The last line says how many were checked and how many differ.
+
+    \b
+    Exit codes:
+      0    none differs
+      1    some differ; the first are shown side by side
+      2    wrong use or a broken file
+      130  interrupted
     """
     from rig import conformance_command
 
     sys.exit(conformance_command.run(files, show))
 
 
-@main.command()
+@main.command(short_help="Open a virtual board to other programs over RFC2217.")
 @config_option
-@click.option("--board", help="The virtual board of rig.toml to serve.  [default: the first]")
+@click.option("--board", metavar="NAME", help="The virtual board of rig.toml to serve.  [default: the first]")
 @click.option(
     "--port",
+    metavar="PORT",
     type=click.IntRange(0, 65535),
     default=4000,
     show_default=True,
-    help="TCP port on loopback; 0 picks a free one.",
+    help="TCP port on 127.0.0.1; 0 picks a free one.",
 )
 @click.option("--blank", is_flag=True, help="Start with erased flash instead of the rollback test app.")
 def serve(config: Path, board: str | None, port: int, blank: bool) -> None:
-    """Open a virtual board to other programs over RFC2217.
+    """Open a virtual board to other programs over RFC2217, until Ctrl-C.
+
+    It keeps real time and starts with the rollback test app in flash. One program at a time can be connected;
+    connecting does not reset the board.
 
     \b
     In another shell:
@@ -123,10 +168,11 @@ def serve(config: Path, board: str | None, port: int, blank: bool) -> None:
 
 @main.command("list")
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def list_boards(config: Path, as_json: bool) -> None:
     """Show the boards of the bench and what they can do."""
     from rig.boards import inventory, kinds
+    from rig.boards.board import Capability
 
     boards = [kinds.describe(section) for section in inventory.load(config).board]
     if as_json:
@@ -134,20 +180,27 @@ def list_boards(config: Path, as_json: bool) -> None:
         return
     for board in boards:
         click.echo(f"{board['name']:<20} {board['kind']:<8} {board['chip']}")
+        click.echo(f"    can {', '.join(can for can in Capability if can not in board['missing'])}")
         for capability, reason in board["missing"].items():
             click.echo(f"    cannot {capability}: {reason}")
 
 
-@main.command()
+@main.command(short_help="Print every requirement and the tests that check it.")
 @click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file instead of the terminal."
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to this file instead of the terminal.",
 )
 def requirements(output: Path | None) -> None:
-    """Print docs/requirements.md: every requirement and the tests that check it."""
+    """Print docs/requirements.md: every requirement, the tests that check it, and what no test checks yet."""
     from rig import requirements_command
 
-    text = requirements_command.render()
+    text = requirements_command.render().encode()
     if output is None:
-        click.echo(text, nl=False)
-    else:
-        output.write_text(text, encoding="utf-8")
+        sys.stdout.buffer.write(text)
+        return
+    try:
+        output.write_bytes(text)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written: {error.strerror}") from error

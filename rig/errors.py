@@ -31,7 +31,8 @@ class RigError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [self.what if self.board is None else f"{self.what} (board {self.board})"]
+        first, *lines = self.what.split("\n")
+        lines.insert(0, first if self.board is None else f"{first} (board {self.board})")
         if self.evidence is not None:
             lines.append(f"evidence: {self.evidence}")
         if self.hint is not None:

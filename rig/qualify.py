@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,9 @@ POLL_S = 0.1
 GRACE_S = 5.0
 """How long an interrupted pytest may take to let go of its board."""
 COMPLAINT_LINES = 40
+PYTEST = (sys.executable, "-m", "pytest", "-q", "--color=no", "-p", "no:pytest_embedded")
+"""pytest-embedded is used as a library. Its plugin forks a process in every worker, which keeps the pipe to xdist open
+when the worker dies: xdist would wait for it for ever."""
 NOTHING_SELECTED = 5
 FINISHED = (0, 1, NOTHING_SELECTED)
 """pytest's exit codes for having run to the end: all passed, some failed, none fitted."""
@@ -49,7 +52,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Ended:
-    """pytest is gone. `complaint` is its own last words when it did not run to the end."""
+    """pytest is gone. `complaint` is its own last words."""
 
     exit_code: int
     complaint: str
@@ -71,7 +74,7 @@ class Plan:
 
     def command(self) -> list[str]:
         arguments = [
-            sys.executable, "-m", "pytest", str(self.tests), "-q", "--color=no",
+            *PYTEST, str(self.tests),
             "--rig-config", str(self.config), "--board", self.board,
             "--rig-results", str(self.results), "--rig-evidence", str(self.folder / "tests"),
         ]  # fmt: skip
@@ -100,8 +103,8 @@ def collect(tests: Path, select: str | None = None) -> dict[str, list[Requiremen
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "requirements.json"
-        command = [sys.executable, "-m", "pytest", str(tests), "--collect-only", "-q", "--color=no", "--tb=short"]
-        command += ["--rig-requirements", str(path), *_selection(select)]
+        command = [*PYTEST, str(tests), "--collect-only", "--tb=short", *_selection(select)]
+        command += ["--rig-requirements", str(path)]
         done = subprocess.run(command, cwd=tests.parents[1], capture_output=True, text=True, env=_environment())
         if done.returncode not in (0, NOTHING_SELECTED):
             raise UserError(f"pytest cannot collect {tests}:\n{_end_of(done.stdout + done.stderr)}")
@@ -143,7 +146,7 @@ def _end_of(output: str) -> str:
     return "\n".join(output.strip().splitlines()[-COMPLAINT_LINES:])
 
 
-def run(plan: Plan) -> Iterator[Event]:
+def run(plan: Plan) -> Generator[Event, None, None]:
     """Run the plan; yields events as they happen and ends with `Ended`. Close it to end pytest early.
 
     Raises UserError if the folder cannot be written.
@@ -152,9 +155,10 @@ def run(plan: Plan) -> Iterator[Event]:
     try:
         plan.folder.mkdir(parents=True)
         output = log.open("wb")
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        # ValueError: a path with a NUL in it
         raise UserError(
-            f"{plan.folder.parent}: no report can be written there: {error.strerror}",
+            f"{str(plan.folder.parent)!r}: no report can be written there: {error}",
             hint="bench.reports in rig.toml names another folder",
         ) from error
     with output:
@@ -167,12 +171,11 @@ def run(plan: Plan) -> Iterator[Event]:
         finally:
             if process.returncode not in FINISHED:
                 _end(process)
-    code = process.returncode
-    yield Ended(code, "" if code in FINISHED else _end_of(log.read_text(encoding="utf-8", errors="replace")))
+    yield Ended(process.returncode, _end_of(log.read_text(encoding="utf-8", errors="replace")))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Nothing of pytest is left when this returns. It may let go of its board first; a second Ctrl-C cuts that short."""
+    """Give pytest time to let go of its board, then leave nothing of it; a second Ctrl-C cuts that time short."""
     try:
         _signal_group(process.pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -180,11 +183,18 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     finally:
         _signal_group(process.pid, signal.SIGKILL)
         process.wait()
+        deadline = time.monotonic() + GRACE_S
+        while _signal_group(process.pid, 0) and time.monotonic() < deadline:
+            time.sleep(POLL_S / 10)
 
 
-def _signal_group(group: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
+def _signal_group(group: int, number: int) -> bool:
+    """Whether there was a process left to get the signal."""
+    try:
         os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _follow(path: Path, process: subprocess.Popen[bytes]) -> Iterator[Event]:

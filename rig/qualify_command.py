@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import shutil
+import signal
 import sys
 import webbrowser
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-
-from rich.console import Console
+from types import FrameType
 
 import rig
 from rig import qualify
 from rig.boards import inventory, kinds
 from rig.boards.inventory import BenchConfig, BoardSection
-from rig.errors import BenchFault
-from rig.evidence.records import Requirement, RunRecord, TestResult
+from rig.errors import BenchFault, Inconclusive
+from rig.evidence.records import Requirement, RunRecord, TestResult, Verdict
 from rig.evidence.report import write_report
 from rig.evidence.terminal import RunProgress, exit_code, print_summary
+from rig.screen import Screen
+
+Carried = dict[str, list[Requirement]]
+SIGNAL_EXIT = 128
+"""What shells add to the number of the signal that ended a command."""
 
 
 def run(
@@ -28,40 +36,74 @@ def run(
     bench = inventory.load(config)
     section = bench.find(board) if board else bench.board[0]
     tests = qualify.find_tests(config)
-    screen = Console(stderr=as_json)
+    screen = Screen(stderr=as_json)
     started = datetime.now().astimezone()
     final = config.resolve().parent / bench.bench.reports / started.strftime("%Y-%m-%d_%H-%M-%S")
     # Work under a hidden name, so that a folder without a dot is always a whole report.
     partial = final.with_name(f".{final.name}.{os.getpid()}")
-    carried = dict(qualify.collect(tests))
-    plan = qualify.Plan(config.resolve(), tests, partial, section.name, jobs or _default_jobs(section), select)
-    try:
-        results, ended = _follow(plan, screen, total=len(carried) if select is None else None)
-        record = _record(bench, section, carried, results, started)
-        if not results and ended.exit_code != qualify.NOTHING_SELECTED:
-            raise BenchFault(
-                f"pytest ended with exit code {ended.exit_code} before any test finished:\n{ended.complaint}"
+    with _ended_like_ctrl_c(), _removed_on_error(partial):
+        with screen.status("collecting the tests"):
+            carried = qualify.collect(tests, select)
+        if not carried:
+            raise Inconclusive(
+                f"no test fits -k {shlex.quote(select)}" if select else f"{tests} holds no test",
+                hint="rig requirements lists the tests",
             )
-        write_report(record, partial)
-        final = _rename(partial, final)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        plan = qualify.Plan(config.resolve(), tests, partial, section.name, jobs or _default_jobs(section), select)
+        results, ended = _follow(plan, screen, len(carried))
+        if not results:
+            raise BenchFault(f"{_end_in_words(ended)} before any test finished:\n{ended.complaint}")
+        results += _lost(section, carried, results, ended, started)
+        record = _record(bench, section, carried, results, started)
+        try:
+            write_report(record, partial)
+            plan.results.unlink()
+            final = _rename(partial, final)
+        except OSError as error:
+            print_summary(record, screen)
+            raise BenchFault(f"{final.parent}: the report cannot be written there: {error.strerror}") from error
     page = final / "index.html"
     if as_json:
-        sys.stdout.write((final / "results.json").read_text(encoding="utf-8"))
+        # JSON is UTF-8, whatever the terminal's encoding.
+        sys.stdout.buffer.write((final / "results.json").read_bytes())
     print_summary(record, screen, report=page)
     if ended.exit_code not in qualify.FINISHED:
-        screen.print(f"pytest ended early with exit code {ended.exit_code}; see {final / 'pytest.log'}", soft_wrap=True)
-    if open_page if open_page is not None else _has_desktop():
-        webbrowser.open(page.as_uri())
-    return exit_code(record) or (3 if ended.exit_code not in qualify.FINISHED else 0)
+        screen.print(f"{_end_in_words(ended)}; see {final / 'pytest.log'}", highlight=False, soft_wrap=True)
+    if (open_page if open_page is not None else _has_desktop()) and not webbrowser.open(page.as_uri()):
+        screen.print("no browser could be started")
+    return exit_code(record) or (BenchFault.exit_code if ended.exit_code not in qualify.FINISHED else 0)
 
 
-def _follow(plan: qualify.Plan, screen: Console, total: int | None) -> tuple[list[TestResult], qualify.Ended]:
+@contextlib.contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM and a closed terminal end the run as Ctrl-C does: with nothing left behind."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(SIGNAL_EXIT + number)
+
+    # What nohup ignores stays ignored.
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _removed_on_error(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _follow(plan: qualify.Plan, screen: Screen, total: int) -> tuple[list[TestResult], qualify.Ended]:
     results: list[TestResult] = []
-    with RunProgress(screen, total) as progress:
-        for event in qualify.run(plan):
+    with contextlib.closing(qualify.run(plan)) as events, RunProgress(screen, total) as progress:
+        for event in events:
             match event:
                 case qualify.Collected(count):
                     progress.total = count
@@ -75,22 +117,45 @@ def _follow(plan: qualify.Plan, screen: Console, total: int | None) -> tuple[lis
     raise AssertionError("qualify.run always ends with Ended")
 
 
+def _lost(
+    section: BoardSection, carried: Carried, results: list[TestResult], ended: qualify.Ended, started: datetime
+) -> list[TestResult]:
+    """A bench fault for each test whose result never came back, so that no report is silent about one."""
+    finished = {result.test for result in results}
+    return [
+        TestResult(
+            test=test,
+            requirements=[requirement.id for requirement in requirements],
+            board=section.name,
+            kind=section.kind,
+            chip=section.chip,
+            verdict=Verdict.BENCH_FAULT,
+            reason=f"{_end_in_words(ended)} and left no result of this test",
+            started=started,
+            duration_s=0.0,
+            details=ended.complaint,
+            evidence={"pytest.log": "pytest.log"},
+        )
+        for test, requirements in carried.items()
+        if test not in finished
+    ]
+
+
+def _end_in_words(ended: qualify.Ended) -> str:
+    if ended.exit_code < 0:
+        return f"pytest was ended by signal {-ended.exit_code} ({signal.Signals(-ended.exit_code).name})"
+    return f"pytest ended with exit code {ended.exit_code}"
+
+
 def _record(
-    bench: BenchConfig,
-    section: BoardSection,
-    carried: dict[str, list[Requirement]],
-    results: list[TestResult],
-    started: datetime,
+    bench: BenchConfig, section: BoardSection, carried: Carried, results: list[TestResult], started: datetime
 ) -> RunRecord:
-    ran = {name for result in results for name in result.requirements}
-    requirements = {
-        requirement.id: requirement for listed in carried.values() for requirement in listed if requirement.id in ran
-    }
+    requirements = {requirement.id: requirement for listed in carried.values() for requirement in listed}
     return RunRecord(
         tool=f"rollback-rig {rig.__version__}",
         started=started,
         finished=datetime.now().astimezone(),
-        command=" ".join(["rig", *sys.argv[1:]]),
+        command=shlex.join(["rig", *sys.argv[1:]]),
         boards=[{key: str(value) for key, value in kinds.describe(section).items() if key in ("name", "kind", "chip")}],
         firmware=[{"source": "synthesised test app", "ESP-IDF": bench.firmware.idf_version}],
         requirements=list(requirements.values()),
@@ -103,8 +168,7 @@ def _rename(partial: Path, final: Path) -> Path:
     while target.exists():
         target = final.with_name(f"{final.name}-{number}")
         number += 1
-    partial.rename(target)
-    return target
+    return partial.rename(target)
 
 
 def _default_jobs(section: BoardSection) -> int:

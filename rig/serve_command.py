@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import tempfile
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -14,12 +15,13 @@ from rig.boards.install import flash_content
 from rig.boards.inventory import VirtualBoardSection
 from rig.boards.shelf import FirmwareShelf
 from rig.boards.virtual import build_virtual_chip
-from rig.errors import UserError
+from rig.errors import BenchFault, UserError
 from rig.virtual.chip import VirtualChip
-from rig.virtual.rfc2217 import serve
+from rig.virtual.rfc2217 import Server, serve
 
 VARIANT = "rollback"
 VERSION = "1.0.0"
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(config: Path, board: str | None, port: int, *, blank: bool) -> None:
@@ -28,22 +30,38 @@ def run(config: Path, board: str | None, port: int, *, blank: bool) -> None:
     section = bench.find(board) if board else bench.board[0]
     if section.kind != "virtual":
         raise UserError(f"board {section.name} is of kind {section.kind}; only virtual boards can be served")
-    # Others expect a board that keeps real time.
-    chip = build_virtual_chip(section.model_copy(update={"time_scale": 1.0}))
-    if not blank:
-        _flash(chip, section, bench.firmware.idf_version)
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    with chip, serve(chip, port) as server:
-        what = "blank" if blank else f"{VARIANT} test app {VERSION}"
-        click.echo(f"{section.name} ({section.chip}, {what}) is at {server.url}")
-        click.echo(f"  esptool --port {server.url} --chip auto flash-id")
-        click.echo(f"  python -m serial.tools.miniterm {server.url} 115200")
-        click.echo("Ctrl-C ends it.")
-        try:
-            stop.wait()
-        except KeyboardInterrupt:
-            click.echo("")
+    with _held_back():
+        # Others expect a board that keeps real time.
+        chip = build_virtual_chip(section.model_copy(update={"time_scale": 1.0}))
+        if not blank:
+            _flash(chip, section, bench.firmware.idf_version)
+        with chip, _listen(chip, port) as server:
+            what = "blank" if blank else f"{VARIANT} test app {VERSION}"
+            click.echo(f"{section.name} ({section.chip}, {what}) is at {server.url}")
+            click.echo(f"  esptool --port {server.url} --chip auto flash-id")
+            click.echo(f"  python -m serial.tools.miniterm {server.url} 115200")
+            click.echo("Ctrl-C ends it.")
+            signal.sigwait(ENDING)
+            # A second Ctrl-C is for whom the first is not enough.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Keeps the signals that end us for `sigwait`: a handler might run while a lock it needs is held."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _listen(chip: VirtualChip, port: int) -> Server:
+    try:
+        return serve(chip, port)
+    except BenchFault as error:
+        # The TCP port is what the user asked for, not a part of the bench.
+        raise UserError(error.what, board=error.board, hint=error.hint) from error
 
 
 def _flash(chip: VirtualChip, section: VirtualBoardSection, idf_version: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
@@ -90,16 +90,13 @@ class Board:
 @contextmanager
 def powered(board: Board) -> Iterator[Board]:
     """The board with console open and power on; whatever happens inside, it is left powered and closed."""
-    board.console.open()
-    try:
+    with ExitStack() as stack:
+        board.console.open()
+        stack.callback(board.console.close)
+        if board.power is not None:
+            stack.callback(board.power.on)
+        if board.tap is not None:
+            stack.callback(board.tap.disarm)
         if board.power is not None:
             board.power.on()
         yield board
-    finally:
-        try:
-            if board.tap is not None:
-                board.tap.disarm()
-            if board.power is not None:
-                board.power.on()
-        finally:
-            board.console.close()

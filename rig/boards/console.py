@@ -24,6 +24,7 @@ READ_TIMEOUT_S = 0.05
 RETRY_S = 0.1
 # Longer than the latency timer of common USB bridges (FTDI: 16 ms).
 QUIET_S = 0.03
+SILENCE_LIMIT_S = 3.0
 
 
 class Chunk(NamedTuple):
@@ -128,9 +129,19 @@ class Console:
             self._cursor = len(self._raw)
 
     def drain(self, quiet: float = QUIET_S) -> None:
-        """Wait until nothing has arrived for `quiet` seconds; what was printed before a power loss is then here."""
+        """Wait until nothing has arrived for `quiet` seconds; what was printed before a power loss is then here.
+
+        BenchFault if there is no end of it: a board without power, or held in reset, prints nothing.
+        """
         seen = -1
+        deadline = time.monotonic() + SILENCE_LIMIT_S
         while seen != self.position:
+            if time.monotonic() > deadline:
+                raise BenchFault(
+                    "the board goes on printing although it should have no power or be held in reset",
+                    board=self.board,
+                    hint="check the power switch, and the wire from RTS to EN",
+                )
             seen = self.position
             time.sleep(quiet)
 

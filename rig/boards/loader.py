@@ -60,7 +60,7 @@ class LoaderFlash:
     def _in_loader(self, work: Callable[[ESPLoader], T]) -> T:
         output = io.StringIO()
         try:
-            with self.console.lent() as port, contextlib.redirect_stdout(output), _stub(port, self.chip) as esp:
+            with self.console.lent() as port, contextlib.redirect_stdout(output), self._stub(port) as esp:
                 return work(esp)
         except FatalError as error:
             raise BenchFault(
@@ -74,22 +74,25 @@ class LoaderFlash:
         finally:
             self.transcript.append(output.getvalue())
 
+    @contextmanager
+    def _stub(self, port: serial.SerialBase) -> Iterator[ESPLoader]:
+        esp = esptool.cmds.detect_chip(port, connect_attempts=4)
+        name = esp.CHIP_NAME.lower().replace("-", "")
+        if name != self.chip:
+            raise UserError(
+                f"this board is an {name}, rig.toml says {self.chip}",
+                board=self.console.board,
+                hint="mend `chip` in rig.toml",
+            )
+        esp = esptool.cmds.run_stub(esp)
+        esp.change_baud(FLASH_BAUD)
+        esptool.cmds.attach_flash(esp)
+        yield esp
+
 
 def hard_reset(console: Console) -> None:
     """Pulse EN by RTS while the reader goes on, so that the first boot byte is kept."""
     HardReset(console.port)()
-
-
-@contextmanager
-def _stub(port: serial.SerialBase, chip: str) -> Iterator[ESPLoader]:
-    esp = esptool.cmds.detect_chip(port, connect_attempts=4)
-    name = esp.CHIP_NAME.lower().replace("-", "")
-    if name != chip:
-        raise UserError(f"this board is an {name}, rig.toml says {chip}", hint="mend `chip` in rig.toml")
-    esp = esptool.cmds.run_stub(esp)
-    esp.change_baud(FLASH_BAUD)
-    esptool.cmds.attach_flash(esp)
-    yield esp
 
 
 def _differing(esp: ESPLoader, offset: int, want: bytes) -> Iterator[tuple[int, int]]:

@@ -58,8 +58,13 @@ def judge_call(
         return Judgement(Verdict.INCONCLUSIVE, f"the model cannot follow {_name(call)}: {unknown.what}")
     if call.error is None:
         part = table.otadata_for_app
-        if part is not None and left_by_cut(outcome.prediction, after.entries, part.offset):
+        assert part is not None
+        trust = left_by_cut(outcome.prediction, after.entries, part.offset)
+        if trust == "whole":
             return None
+        if trust == "torn":
+            reason = f"otadata after {_name(call)} is explained only by a torn erase or write: repeat the cut"
+            return Judgement(Verdict.INCONCLUSIVE, reason, _side_by_side(call, before, after, outcome))
         reason = f"no power cut in {_name(call)} leaves this otadata"
     elif call.error != outcome.error:
         reason = f"{_name(call)} returned {call.error}, the model {outcome.error}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -17,19 +17,18 @@ from rig.evidence.events import AgentLine, Event, OtaCall, OtadataReport, OtaLin
 from rig.evidence.judge import BootEvidence, Judgement, judge, worst
 from rig.evidence.logwitness import log_says_confirmed
 from rig.evidence.observe import Sample, describe_entry
-from rig.evidence.predict import Entries, predict
+from rig.evidence.predict import Entries, Prediction, predict
 from rig.evidence.records import Verdict
 from rig.evidence.witnesses import KnownFlash
 from rig.idf.config import BootConfig
 from rig.idf.ota_ops import RESTART
 from rig.idf.partitions import PartitionTable
 
-INTERRUPTIONS = (MarkKind.POWER_CUT, MarkKind.RESET_LINE, MarkKind.FLASH_READ)
-"""What of the bench ends a boot before its app runs."""
+INTERRUPTIONS = (MarkKind.POWER_CUT, MarkKind.RESET_LINE)
+"""What of the bench may end a boot before its app runs."""
 
-
-OWN_CALLS: dict[str, Call] = {"confirmed": "confirm", "rejecting": "reject"}
-"""By the `result` of the `diag` event (PROTOCOL.md, 3)."""
+UNASKED = "otadata changed although nothing was asked of the app"
+APP_LIES = "the app reports other otadata than flash holds"
 
 
 class TrialEvidence(NamedTuple):
@@ -49,14 +48,18 @@ def judge_trial(evidence: TrialEvidence) -> Judgement:
     boots = segment(evidence.events, evidence.marks, evidence.table).boots
     samples = sorted([*evidence.samples, *reported(evidence.events)], key=lambda sample: sample.offset)
     judgements = []
+    left: Entries | None = None
     for number in range(len(boots)):
-        judgement = judge(_boot_evidence(number, boots, samples, evidence))
+        case = _boot_evidence(number, boots, samples, evidence, left)
+        left = case.otadata_after
+        judgement = judge(case)
         judgements.append(judgement._replace(reason=f"boot {number}: {judgement.reason}"))
-    for call in [*evidence.calls, *_own_calls(boots)]:
+    calls = [*evidence.calls, *_own_calls(boots)]
+    for call in calls:
         known = _memory(evidence, call.start)
         if known is not None and (found := judge_call(call, samples, known, evidence.table, evidence.config)):
             judgements.append(found)
-    if contradiction := _app_against_flash(boots, samples):
+    if contradiction := _unasked_change(boots, samples, calls):
         judgements.append(contradiction)
     verdict = worst(judgements)
     met = dict.fromkeys(hazard for judgement in judgements for hazard in judgement.hazards)
@@ -75,13 +78,14 @@ def reported(events: Sequence[Event]) -> list[Sample]:
 
 
 def _boot_evidence(
-    number: int, boots: Sequence[Boot], samples: Sequence[Sample], evidence: TrialEvidence
+    number: int, boots: Sequence[Boot], samples: Sequence[Sample], evidence: TrialEvidence, left: Entries | None
 ) -> BootEvidence:
+    """`left`: otadata after the boot before this one, as far as that is known."""
     boot = boots[number]
     start = boot.events[0].at.offset
     end = boots[number + 1].events[0].at.offset if number + 1 < len(boots) else None
     app_ran = any(isinstance(event, AgentLine) for event in boot.events)
-    before = _before(number, boots, samples)
+    before = _before(number, boots, samples, left)
     case = BootEvidence(
         events=boot.events,
         config=evidence.config,
@@ -89,13 +93,23 @@ def _boot_evidence(
         memory_before=_memory_for_boot(evidence, start, before),
         table=evidence.table,
         expected_reset=_expected_reset(number, boots),
-        cut=not app_ran and any(mark.kind in INTERRUPTIONS and mark.offset > start for mark in boot.marks),
     )
-    after = next((s.entries for s in samples if s.offset > start and (end is None or s.offset <= end)), None)
-    if after is None and not app_ran:
-        # Nobody but the bootloader could write: the read-back after the next boots speaks for this one, too.
-        after = _predicted(case)
-    return replace(case, otadata_after=after)
+    prediction = None if app_ran else _predicted(case)
+    case = replace(case, cut=not app_ran and _cut(boot, prediction))
+    sample = next(
+        (sample for sample in samples if sample.offset > start and (end is None or sample.offset <= end)), None
+    )
+    if sample is not None:
+        return replace(case, otadata_after=sample.entries, after_at=sample.offset)
+    # Nobody but the bootloader could write: the read-back after the next boots speaks for this one, too.
+    return replace(case, otadata_after=prediction.otadata if prediction is not None else None)
+
+
+def _cut(boot: Boot, prediction: Prediction | None) -> bool:
+    """Whether the bench ended the boot early. Reading flash does so only if no app was to be waited for."""
+    ends = {mark.kind for mark in boot.marks if mark.offset > boot.events[0].at.offset}
+    no_app = prediction is not None and prediction.result.outcome != "booted"
+    return not ends.isdisjoint(INTERRUPTIONS) or (no_app and MarkKind.FLASH_READ in ends)
 
 
 def _memory(evidence: TrialEvidence, position: int) -> KnownFlash | None:
@@ -117,21 +131,28 @@ def _own_calls(boots: Sequence[Boot]) -> list[AppCall]:
     calls = []
     for boot in boots:
         said = [(event, line) for event in boot.events if isinstance(event, AgentLine) and (line := checked(event))]
-        start = next((event for event, line in said if line.word == "start"), None)
-        for _, line in said:
-            call = OWN_CALLS.get(line.fields.get("result", "")) if line.word == "diag" else None
-            if call is not None and start is not None and boot.slot is not None:
-                error = RESTART if call == "reject" else "ESP_OK"
-                calls.append(AppCall(call, start.at.offset + 1, boot.slot, error=error))
+        running = next((line.fields.get("running") for _, line in said if line.word == "start"), None)
+        for event, line in said:
+            if line.word == "diag" and running is not None and (own := _own_call(line.fields)):
+                calls.append(AppCall(own[0], event.at.offset, running, error=own[1]))
     return calls
 
 
-def _before(number: int, boots: Sequence[Boot], samples: Sequence[Sample]) -> Entries | None:
-    """The last otadata seen before the boot, unless the app is known to have written since."""
+def _own_call(diag: Mapping[str, str]) -> tuple[Call, str] | None:
+    """The call that a `diag` event tells of, and what it returned (PROTOCOL.md, 3)."""
+    call: Call = "reject" if diag.get("outcome") == "fail" else "confirm"
+    error = {"confirmed": "ESP_OK", "rejecting": RESTART, "error": diag.get("error")}.get(diag.get("result", ""))
+    return None if error is None else (call, error)
+
+
+def _before(number: int, boots: Sequence[Boot], samples: Sequence[Sample], left: Entries | None) -> Entries | None:
+    """The last otadata seen before the boot, unless an app is known to have written since."""
     start = boots[number].events[0].at.offset
     last = next((sample for sample in reversed(samples) if sample.offset <= start), None)
     if last is None or number == 0:
         return last.entries if last else None
+    if last.offset <= boots[number - 1].events[0].at.offset:
+        return left
     since = [event for event in boots[number - 1].events if event.at.offset > last.offset]
     return None if log_says_confirmed(since) or any(map(_writes, since)) else last.entries
 
@@ -152,29 +173,36 @@ def _expected_reset(number: int, boots: Sequence[Boot]) -> ExpectedReset:
     return ExpectedReset.WATCHDOG if number else ExpectedReset.ANY
 
 
-def _predicted(case: BootEvidence) -> Entries | None:
+def _predicted(case: BootEvidence) -> Prediction | None:
     if case.memory_before is None:
         return None
     try:
-        return predict(case.memory_before, case.config, case.table, case.otadata_before, case.pins).otadata
+        return predict(case.memory_before, case.config, case.table, case.otadata_before, case.pins)
     except Inconclusive:
         return None
 
 
-def _app_against_flash(boots: Sequence[Boot], samples: Sequence[Sample]) -> Judgement | None:
-    """Nothing runs between an app's last report and the ROM loader's reading, unless power was cut: both agree."""
-    if not boots:
-        return None
-    for app, flash in pairwise(samples):
-        if app.source != "app" or flash.source != "flash" or app.entries == flash.entries:
+def _unasked_change(boots: Sequence[Boot], samples: Sequence[Sample], calls: Sequence[AppCall]) -> Judgement | None:
+    """With no boot, no call and no power cut between two readings of otadata, they agree."""
+    starts = [boot.events[0].at.offset for boot in boots]
+    cuts = [mark.offset for boot in boots for mark in boot.marks if mark.kind is MarkKind.POWER_CUT]
+    for first, second in pairwise(samples):
+        if first.entries == second.entries:
             continue
-        between = [boot for boot in boots if app.offset < boot.events[0].at.offset <= flash.offset]
-        cuts = [mark for boot in boots for mark in boot.marks if mark.kind is MarkKind.POWER_CUT]
-        if between or any(app.offset <= mark.offset <= flash.offset for mark in cuts):
+        # A reading of flash stands where the log was when it was taken: a boot may begin right there.
+        if any(first.offset <= start < second.offset for start in starts):
             continue
-        lines = ["otadata", f"  {'app reported':<12} {_words(app)}", f"  {'flash holds':<12} {_words(flash)}"]
-        return Judgement(Verdict.FIRMWARE_FAIL, "the app reports other otadata than flash holds", "\n".join(lines))
+        if any(first.offset < call.start <= second.offset for call in calls):
+            continue
+        if any(first.offset <= cut <= second.offset for cut in cuts):
+            continue
+        reason = APP_LIES if (first.source, second.source) == ("app", "flash") else UNASKED
+        rows = [f"  {WHO[sample.source]:<12} {_words(sample)}" for sample in (first, second)]
+        return Judgement(Verdict.FIRMWARE_FAIL, reason, "\n".join(["otadata", *rows]))
     return None
+
+
+WHO = {"app": "app reported", "flash": "flash holds"}
 
 
 def _words(sample: Sample) -> str:

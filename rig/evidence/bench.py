@@ -28,7 +28,7 @@ class ExpectedReset(StrEnum):
     POWER_ON = "power-on"
     RESET_LINE = "reset line"
     RESTART = "software restart or panic"
-    WATCHDOG = "watchdog"
+    WATCHDOG = "restart, panic or watchdog"
     DEEP_SLEEP = "wake from deep sleep"
     ANY = "any"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from rig.evidence.agentlines import facts
+from rig.evidence.agentlines import facts, word
 from rig.evidence.events import (
     ActiveEntry,
     AgentLine,
@@ -272,6 +272,11 @@ class _Cutter:
         if isinstance(event, AppInfo):
             again = self.boot is not None and any(
                 isinstance(seen, AppInfo) and seen.field == event.field for seen in self.boot.events
+            )
+            self._enter(event, Phase.APP, self.boot is None or again)
+        elif isinstance(event, AgentLine) and word(event) == "start":
+            again = self.boot is not None and any(
+                isinstance(seen, AgentLine) and word(seen) == "start" for seen in self.boot.events
             )
             self._enter(event, Phase.APP, self.boot is None or again)
         elif self.boot is not None:

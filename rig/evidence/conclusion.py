@@ -10,14 +10,15 @@ from rig.boards.firmware import FirmwareBuild
 from rig.errors import BenchFault, FirmwareFault, Inconclusive
 from rig.evidence import trace
 from rig.evidence.assemble import TrialEvidence, judge_trial
+from rig.evidence.bench import ExpectedReset, bench_signs
 from rig.evidence.boots import Mark, MarkKind
 from rig.evidence.cut_hazards import cut_hazards
-from rig.evidence.judge import Judgement
+from rig.evidence.judge import Judgement, worst
 from rig.evidence.logparse import LogParser
 from rig.evidence.observe import Sample, describe_entry
 from rig.evidence.records import BootRecord, Hazard, Transition, Verdict
-from rig.evidence.seen import SeenBoots, SeenTransitions
-from rig.evidence.witnesses import Witnesses, shown
+from rig.evidence.seen import SeenBoots, SeenOtadata, SeenTransitions
+from rig.evidence.witnesses import Witnesses
 
 KINDS = {
     "power cut": MarkKind.POWER_CUT,
@@ -27,6 +28,7 @@ KINDS = {
     "flash read": MarkKind.FLASH_READ,
 }
 CUTS = ("power cut", "power off")
+STARTS = ("power on", "reset line")
 FAULTS = {
     Verdict.FIRMWARE_FAIL: FirmwareFault,
     Verdict.BENCH_FAULT: BenchFault,
@@ -66,10 +68,19 @@ class Conclusion(NamedTuple):
         return SeenTransitions(self.changes)
 
     @property
-    def otadata(self) -> tuple[bytes, bytes]:
+    def otadata(self) -> SeenOtadata:
         """Both select entries at the end, read from flash by the ROM loader; empty for an erased one."""
-        first, second = self.witnesses.samples[-1].entries
-        return shown(first), shown(second)
+        return SeenOtadata.of(self.witnesses.samples[-1].entries)
+
+    @property
+    def judgement(self) -> Judgement:
+        """What the judge says, without the trace."""
+        return Judgement(self.verdict, self.reason, self.details)
+
+    def weighed_with(self, other: Judgement | None) -> Conclusion:
+        """The same, or what is known besides if that is worse."""
+        heavier = self.judgement if other is None else worst([self.judgement, other])
+        return self._replace(verdict=heavier.verdict, reason=heavier.reason, details=heavier.details)
 
     def describe(self) -> str:
         """Boots and transitions, for a person whose test ended before it could compare them."""
@@ -136,6 +147,8 @@ def conclude(witnesses: Witnesses, build: FirmwareBuild | None) -> Conclusion:
         judgement = judge_trial(
             TrialEvidence(events, marks, samples, witnesses.flash, witnesses.calls, build.table, build.boot_config)
         )
+    if _says_nothing(witnesses):
+        judgement = worst([judgement, Judgement(Verdict.BENCH_FAULT, bench_signs((), ExpectedReset.ANY)[0])])
     interrupted = [call.call for call in witnesses.calls if call.error is None]
     hazards = list(judgement.hazards)
     if any(mark.what == "power cut" for mark in witnesses.marks):
@@ -143,6 +156,12 @@ def conclude(witnesses: Witnesses, build: FirmwareBuild | None) -> Conclusion:
     return Conclusion(
         built.boots, built.transitions, judgement.verdict, judgement.reason, judgement.details, hazards, witnesses
     )
+
+
+def _says_nothing(witnesses: Witnesses) -> bool:
+    """Not one byte since the bench last started the board."""
+    starts = [mark for mark in witnesses.marks if mark.what in STARTS]
+    return bool(starts) and starts[-1].position == witnesses.position
 
 
 def _samples_text(witnesses: Witnesses) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rig.errors import Inconclusive
+from rig.evidence.agentlines import word
 from rig.evidence.bench import ExpectedReset, bench_signs, reset_doubts
 from rig.evidence.boots import Boot
 from rig.evidence.events import AgentLine, AppInfo, Event, OtaLine, ResetReason, SlotReport
@@ -44,8 +45,9 @@ class BootEvidence:
     """All that is known of one boot.
 
     `events`: those of this boot only (`Boot.events`). `otadata_after`: read back before the app wrote otadata again,
-    except that confirming or rejecting in this boot is understood if the log shows it. `memory_before`: flash and eFuse
-    at power-on, which may raise Inconclusive for what nobody knows; `otadata_before`, if given, goes before it.
+    except that confirming or rejecting in this boot is understood if the log shows it before `after_at`, the bytes of
+    raw log that had arrived at that reading (default: all). `memory_before`: flash and eFuse at power-on, which may
+    raise Inconclusive for what nobody knows; `otadata_before`, if given, goes before it.
     `cut`: power was lost before the app ran. `table` defaults to the one in `memory_before`.
     """
 
@@ -59,6 +61,7 @@ class BootEvidence:
     expected_reset: ExpectedReset = ExpectedReset.ANY
     secure_version_after: int | None = None
     cut: bool = False
+    after_at: int | None = None
 
 
 class Judgement(NamedTuple):
@@ -87,9 +90,15 @@ class _Case:
         return any(isinstance(event, _APP_EVENTS) for event in self.boot.events)
 
     @property
-    def entry_report(self) -> SlotReport | None:
-        """The app's first word on the slot it runs from and that slot's state."""
-        return next((report for report in self.boot.reports if report.role == "running"), None)
+    def reports(self) -> list[SlotReport]:
+        """The app's words on the slot it runs from and that slot's state."""
+        return [report for report in self.boot.reports if report.role == "running"]
+
+    @property
+    def entry_reports(self) -> list[SlotReport]:
+        """Those before the app can have changed anything: its first word, and the agent's `start`."""
+        starts = {e.at.offset for e in self.boot.events if isinstance(e, AgentLine) and word(e) == "start"}
+        return [report for n, report in enumerate(self.reports) if n == 0 or report.at.offset in starts]
 
 
 def judge(evidence: BootEvidence) -> Judgement:
@@ -140,13 +149,13 @@ def _predict(case: _Case) -> None:
 
 def _check_rollback(case: _Case) -> None:
     """A bootloader without rollback under an app that has it: NEW stays NEW."""
-    evidence, report = case.evidence, case.entry_report
+    evidence = case.evidence
     if not evidence.config.rollback:
         return
-    predicted = _predicted_state(case, report.slot) if report else None
-    if report and report.state == "NEW" and predicted != "NEW":
-        case.faults.insert(0, ROLLBACK_OFF)
-        return
+    for report in case.entry_reports:
+        if report.state == "NEW" and _predicted_state(case, report.slot) != "NEW":
+            case.faults.insert(0, ROLLBACK_OFF)
+            return
     if evidence.otadata_after is None or case.prediction is None or case.prediction.otadata is None:
         return
     wanted, seen = case.prediction.otadata, evidence.otadata_after
@@ -178,7 +187,7 @@ def _check_log(case: _Case) -> None:
 
 
 def _check_app(case: _Case) -> None:
-    evidence, prediction, report = case.evidence, case.prediction, case.entry_report
+    evidence, prediction = case.evidence, case.prediction
     if prediction is None:
         if not case.app_seen and not evidence.cut:
             case.doubts.append("the app was never seen: wait longer, or until it reports itself")
@@ -192,10 +201,12 @@ def _check_app(case: _Case) -> None:
         if not evidence.cut:
             case.doubts.append(f"the app in {result.slot} was never seen: wait longer, or until it reports itself")
         return
-    if report and report.slot != result.slot:
-        case.faults.append(f"the app says it runs from {report.slot}, the model boots {result.slot}")
-    elif report and report.slot.startswith("ota_"):
-        _check_entry_state(case, report)
+    elsewhere = [report.slot for report in case.reports if report.slot != result.slot]
+    if elsewhere:
+        case.faults.append(f"the app says it runs from {elsewhere[0]}, the model boots {result.slot}")
+    for report in case.entry_reports:
+        if report.slot == result.slot and report.slot.startswith("ota_"):
+            _check_entry_state(case, report)
     _check_version(case)
 
 
@@ -205,7 +216,8 @@ def _check_entry_state(case: _Case, report: SlotReport) -> None:
         return
     seen = "none" if report.state == "ESP_ERR_NOT_FOUND" else report.state
     # an app that reports late may have confirmed before
-    if seen == predicted or (seen == "VALID" and log_says_confirmed(case.boot.events)):
+    earlier = [event for event in case.boot.events if event.at.offset < report.at.offset]
+    if seen == predicted or (seen == "VALID" and log_says_confirmed(earlier)):
         return
     case.faults.append(f"{report.slot} is {seen} for the app, {predicted} for the model")
 
@@ -221,8 +233,10 @@ def _check_version(case: _Case) -> None:
     said = {event.field: event.value for event in case.boot.events if isinstance(event, AppInfo)}
     if image is None:
         return
-    if "version" in said and said["version"] != image.version:
-        case.faults.append(f"version {said['version']} runs, {prediction.result.slot} holds version {image.version}")
+    versions = [said.get("version"), *(report.version for report in case.reports)]
+    other = next((version for version in versions if version not in (None, image.version)), None)
+    if other is not None:
+        case.faults.append(f"version {other} runs, {prediction.result.slot} holds version {image.version}")
     elif "elf_sha" in said and any(image.elf_sha) and not image.elf_sha.hex().startswith(said["elf_sha"]):
         case.faults.append(f"the ELF SHA-256 of the running app is not that of the image in {prediction.result.slot}")
 
@@ -259,9 +273,11 @@ def _app_did(case: _Case, number: int, wanted: bytes, seen: bytes) -> bool:
     was, now = parse(wanted), parse(seen)
     if active_index((parse(first), parse(second))) != number or was._replace(state=now.state) != now:
         return False
+    until = case.evidence.after_at
+    earlier = [event for event in case.boot.events if until is None or event.at.offset < until]
     if now.state == ImageState.VALID:
-        return log_says_confirmed(case.boot.events)
-    return now.state == ImageState.INVALID and log_says_rejected(case.boot.events)
+        return log_says_confirmed(earlier)
+    return now.state == ImageState.INVALID and log_says_rejected(earlier)
 
 
 def _check_efuse(case: _Case) -> None:

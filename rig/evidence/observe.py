@@ -24,7 +24,7 @@ from rig.evidence.events import (
     SlotRejected,
     SlotReport,
 )
-from rig.idf.otadata import ERASED_SEQ, SelectEntry, parse, slot_index, state_name
+from rig.idf.otadata import ERASED_LABEL, ERASED_SEQ, SelectEntry, parse, slot_index, state_name
 
 NO_ENTRY = "none"
 _NO_STATE = "ESP_ERR_NOT_FOUND"
@@ -67,12 +67,13 @@ class Observation(NamedTuple):
 
 
 def describe_entry(data: bytes) -> str:
-    """One entry for a person."""
+    """One entry for a person; two that differ read differently."""
     entry = parse(data)
     if data == b"\xff" * 32:
         return "erased"
-    crc = "" if entry.crc_ok else ", CRC wrong"
-    return f"seq {entry.seq:#x} {state_name(entry.state)}{crc}"
+    crc = "" if entry.crc_ok else f", CRC {entry.crc:#010x} wrong"
+    label = "" if entry.label == ERASED_LABEL else f", label {entry.label.hex()}"
+    return f"seq {entry.seq:#x} {state_name(entry.state)}{crc}{label}"
 
 
 def slot_states(entries: tuple[SelectEntry, SelectEntry], app_count: int) -> dict[str, str]:

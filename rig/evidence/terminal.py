@@ -8,9 +8,9 @@ from types import TracebackType
 from rich import box
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.live import Live
 from rich.padding import Padding
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
 from rich.text import Text
 
 from rig.evidence.records import RunRecord, TestResult, Verdict
@@ -40,6 +40,7 @@ STYLE = {
 }
 
 _WIDEST = 120
+_BAR = 20
 _LOUD = (Verdict.FIRMWARE_FAIL, Verdict.BENCH_FAULT, Verdict.INCONCLUSIVE)
 
 
@@ -63,8 +64,8 @@ def print_summary(run: RunRecord, console: Console, report: Path | None = None) 
 class RunProgress:
     """Shows how far a run is; used as a context manager around the tests.
 
-    On a terminal: one live line with the sums and the tests now running, above it a line for each test that did not
-    pass or was skipped. Anywhere else: one line per finished test, nothing more.
+    On a terminal: one live line with a bar, the time, the sums and the tests now running, above it a line for each test
+    that did not pass or was skipped. Anywhere else: one line per finished test, nothing more.
     """
 
     def __init__(self, console: Console, total: int | None = None) -> None:
@@ -72,11 +73,15 @@ class RunProgress:
         self.total = total
         self.finished: list[TestResult] = []
         self.running: dict[tuple[str, str], None] = {}
-        self._live: Live | None = None
+        self._live: Progress | None = None
 
     def __enter__(self) -> RunProgress:
         if self.console.is_terminal:
-            self._live = Live(self._status(), console=self.console, refresh_per_second=8, transient=True)
+            line = Column(no_wrap=True, overflow="ellipsis" if _unicode(self.console) else "crop", ratio=1)
+            text = TextColumn("{task.fields[line]}", markup=False, table_column=line)
+            columns = (BarColumn(_BAR), TimeElapsedColumn(), text)
+            self._live = Progress(*columns, console=self.console, refresh_per_second=8, transient=True, expand=True)
+            self._live.add_task("", total=self.total, line=self._status())
             self._live.start()
         return self
 
@@ -106,6 +111,8 @@ class RunProgress:
         counts = count(self.finished)
         sums = ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in PRECEDENCE if counts[verdict])
         now = ", ".join(" on ".join(filter(None, (split_test(test)[1], board))) for test, board in self.running)
+        if not self.finished and not now:
+            now = "starting"
         return "  ".join(part for part in (self._position(), sums, one_line(now)) if part)
 
     def _position(self) -> str:
@@ -119,13 +126,13 @@ class RunProgress:
         text.append(f" {name}  {seconds(result.duration_s)}")
         return text
 
-    def _status(self) -> Text:
-        plain = _plain(self.line(), self.console)
-        return Text(plain, no_wrap=True, overflow="ellipsis" if _unicode(self.console) else "crop")
+    def _status(self) -> str:
+        return _encodable(self.line(), self.console)
 
     def _refresh(self) -> None:
         if self._live is not None:
-            self._live.update(self._status())
+            task = self._live.task_ids[0]
+            self._live.update(task, completed=len(self.finished), total=self.total, line=self._status())
 
 
 def _table(run: RunRecord, console: Console) -> Table:
@@ -160,10 +167,17 @@ def _verdict(cell: tuple[TestResult, ...]) -> Text:
 
 def _print_reasons(run: RunRecord, console: Console) -> None:
     for verdict in _LOUD:
+        found: dict[str, list[str]] = {}
         for result in (result for result in run.results if result.verdict is verdict):
-            head = f"{LETTER[verdict]} {verdict.value}: {split_test(result.test)[1]} on {result.board}"
-            console.print(_line(head, STYLE[verdict], console))
-            console.print(_more(one_line(result.reason) or "no reason given", console))
+            where = f"{split_test(result.test)[1]} on {result.board}"
+            found.setdefault(one_line(result.reason) or "no reason given", []).append(where)
+        for reason, tests in found.items():
+            # A fault that many tests share is told once, as when pytest itself ended.
+            alone = len(tests) == 1
+            head, more = (tests[0], reason) if alone else (reason, ", ".join(tests))
+            share = "" if alone else f" ({_tests(len(tests))})"
+            console.print(_line(f"{LETTER[verdict]} {verdict.value}{share}: {head}", STYLE[verdict], console))
+            console.print(_more(more, console))
 
 
 def _print_skips(run: RunRecord, console: Console) -> None:
@@ -191,8 +205,12 @@ def _more(text: str, console: Console) -> Padding:
 
 def _plain(text: str, console: Console) -> str:
     """`text` on one line, safe for a terminal, in characters that its encoding has."""
+    return _encodable(one_line(text), console)
+
+
+def _encodable(text: str, console: Console) -> str:
     encoding = console.encoding or "ascii"
-    return one_line(text).encode(encoding, "backslashreplace").decode(encoding, "replace")
+    return text.encode(encoding, "backslashreplace").decode(encoding, "replace")
 
 
 def _shortened(text: str, width: int, console: Console) -> str:

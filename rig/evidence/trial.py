@@ -19,11 +19,13 @@ from rig.errors import FirmwareFault, Inconclusive, UserError
 from rig.evidence.app_calls import AppCall, Call
 from rig.evidence.conclusion import Conclusion, conclude
 from rig.evidence.handling import Handling
+from rig.evidence.judge import Judgement
+from rig.evidence.records import Verdict
 from rig.evidence.witnesses import ENTRY, Witnesses
 from rig.idf.effects import SECTOR_SIZE
 from rig.idf.ota_ops import RESTART
 from rig.idf.partitions import Partition
-from rig.updates.agent import Agent, AgentError
+from rig.updates.agent import Agent, AgentError, AgentTimeout, DeviceRestarted
 from rig.updates.uart import NO_FAULTS, UartFaults, abort_transfer, install_image, transfer_image
 
 START_TIMEOUT_S = 30.0
@@ -154,10 +156,10 @@ class Trial:
         self.agent.reboot()
         self._app_runs = self._ready = False
 
-    def wait_start(self, timeout: float = START_TIMEOUT_S) -> Start:
+    def wait_start(self) -> Start:
         """Wait for the next app start, whoever caused it."""
-        self._ready = False
-        event = self._agent.wait_event("start", timeout)
+        self._app_runs = self._ready = False
+        event = self._agent.wait_event("start", START_TIMEOUT_S)
         self._app_runs = True
         self._last = Start(*(event.fields.get(name, "?") for name in ("running", "version", "state", "reset", "diag")))
         return self._last
@@ -325,11 +327,23 @@ class Trial:
 
     def judge(self) -> Conclusion:
         """Like `finish`, for a test in which the judge is expected to find a fault."""
-        if self._app_runs:
-            self._ask_otadata()
+        silence = None
+        try:
+            self._ask_before_interrupting()
+        except (AgentTimeout, DeviceRestarted) as error:
+            silence = Judgement(Verdict.INCONCLUSIVE, str(error))
         self._read_back()
-        self._conclusion = self._conclude()
+        self._conclusion = self._conclude().weighed_with(silence)
         return self._conclusion
+
+    def so_far(self) -> Judgement:
+        """What the witnesses say of a test that broke off."""
+        return (self._conclusion or self._conclude()).judgement
+
+    @property
+    def judged(self) -> bool:
+        """Whether the judge was asked."""
+        return self._conclusion is not None
 
     def elapsed(self) -> float:
         """Seconds since the trial began."""
@@ -361,6 +375,7 @@ class Trial:
         return self._build
 
     def _app(self, version: str) -> bytes:
+        _ = self.build  # without one there is no variant
         return self.firmware.app(self._variant, version)
 
     def _partition(self, name: str) -> Partition:
@@ -416,7 +431,9 @@ class Trial:
 
     def _ask_before_interrupting(self) -> None:
         """What the app wrote until now must be known, or the next boot cannot be judged. A deaf app writes nothing."""
-        if self._app_runs and self._last is not None and self._last.diagnostics not in DEAF:
+        last = self._last
+        deaf = last is not None and last.state == "PENDING_VERIFY" and last.diagnostics in DEAF
+        if self._app_runs and not deaf:
             self._ask_otadata()
 
     def _read_back(self) -> None:

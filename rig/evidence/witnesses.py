@@ -49,7 +49,7 @@ class KnownFlash:
     def read(self, offset: int, size: int) -> bytes:
         """`size` bytes at flash `offset`; Inconclusive where they are not known."""
         for start, end in self._unknown:
-            if offset < end and start < offset + size:
+            if max(offset, start) < min(offset + size, end):
                 raise Inconclusive(
                     f"the content of flash 0x{start:x} to 0x{end:x} is not known at this point",
                     hint="read it back before the boot that depends on it",
@@ -63,13 +63,15 @@ class KnownFlash:
 
     def with_unknown(self, start: int, end: int) -> KnownFlash:
         """The same, with flash [`start`, `end`) not known any more."""
+        if start >= end:
+            return self
         return KnownFlash(self._content, (*self._unknown, (start, end)))
 
     def with_known(self, offset: int, data: bytes) -> KnownFlash:
         """The same, with `data` at flash `offset`."""
         end = offset + len(data)
         left = tuple(part for span in self._unknown for part in _without(span, offset, end))
-        return KnownFlash(self._content[:offset] + data + self._content[end:], left)
+        return KnownFlash(self._content[:offset].ljust(offset, b"\xff") + data + self._content[end:], left)
 
 
 def _without(span: tuple[int, int], start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -119,8 +121,3 @@ class Witnesses:
     def chunks(self) -> list[Chunk]:
         """The console log, as it arrived."""
         return self._console.chunks_since(self._from)
-
-
-def shown(entry: bytes) -> bytes:
-    """The entry, or nothing for an erased one."""
-    return b"" if entry == ERASED_ENTRY else entry

@@ -7,7 +7,9 @@ from tests.qualification.states import entry
 requirement = pytest.mark.requirement
 
 
-@requirement("LOG-01", "A rollback is found and judged the same whether the bootloader logs at DEBUG, at INFO or at WARN.")
+@requirement(
+    "LOG-01", "A rollback is found and judged the same whether the bootloader logs at DEBUG, at INFO or at WARN."
+)
 @pytest.mark.parametrize("variant", ["rollback_debug", "rollback", "rollback_quiet"])
 def test_rollback_at_each_log_level(trial, variant):
     trial.install(variant)
