@@ -22,6 +22,7 @@ from rig.errors import BenchFault, Inconclusive
 from rig.evidence.records import Requirement, RunRecord, TestResult, Verdict
 from rig.evidence.report import write_report
 from rig.evidence.terminal import RunProgress, exit_code, print_summary
+from rig.requirements_command import uncovered
 from rig.screen import Screen
 
 Carried = dict[str, list[Requirement]]
@@ -54,7 +55,10 @@ def run(
         if not results:
             raise BenchFault(f"{_end_in_words(ended)} before any test finished:\n{ended.complaint}")
         results += _lost(section, carried, results, ended, started)
-        record = _record(bench, section, carried, results, started)
+        requirements = [requirement for listed in carried.values() for requirement in listed]
+        # A whole run also says what nothing tests yet; a selection says nothing of the rest.
+        requirements += uncovered(tests) if select is None else []
+        record = _record(bench, section, requirements, [_relative(result, partial) for result in results], started)
         try:
             write_report(record, partial)
             plan.results.unlink()
@@ -147,10 +151,21 @@ def _end_in_words(ended: qualify.Ended) -> str:
     return f"pytest ended with exit code {ended.exit_code}"
 
 
+def _relative(result: TestResult, folder: Path) -> TestResult:
+    """With evidence named as it lies in the report, whose folder has not got its name yet."""
+    here = f"{folder}{os.sep}"
+    return result.model_copy(
+        update={"reason": result.reason.replace(here, ""), "details": result.details.replace(here, "")}
+    )
+
+
 def _record(
-    bench: BenchConfig, section: BoardSection, carried: Carried, results: list[TestResult], started: datetime
+    bench: BenchConfig,
+    section: BoardSection,
+    requirements: list[Requirement],
+    results: list[TestResult],
+    started: datetime,
 ) -> RunRecord:
-    requirements = {requirement.id: requirement for listed in carried.values() for requirement in listed}
     return RunRecord(
         tool=f"rollback-rig {rig.__version__}",
         started=started,
@@ -158,7 +173,7 @@ def _record(
         command=shlex.join(["rig", *sys.argv[1:]]),
         boards=[{key: str(value) for key, value in kinds.describe(section).items() if key in ("name", "kind", "chip")}],
         firmware=[{"source": "synthesised test app", "ESP-IDF": bench.firmware.idf_version}],
-        requirements=list(requirements.values()),
+        requirements=list({requirement.id: requirement for requirement in requirements}.values()),
         results=results,
     )
 

@@ -123,6 +123,7 @@ def _subline(run: RunRecord) -> str:
     parts = [
         f"{boards} board{'' if boards == 1 else 's'}",
         f"{skipped} skipped" if skipped else "nothing skipped",
+        *filter(None, [summary.untested(run)]),
         seconds((run.finished - run.started).total_seconds()),
         _when(run.started),
     ]

@@ -25,6 +25,7 @@ from rig.evidence.report_page.summary import (
     rows,
     skip_reasons,
     split_test,
+    untested,
     worst,
 )
 from rig.evidence.report_page.text import one_line, seconds
@@ -56,6 +57,8 @@ def print_summary(run: RunRecord, console: Console, report: Path | None = None) 
     console.print(_line(counts_line(run.results), STYLE[overall(run)], console))
     if not any(result.verdict is not Verdict.SKIPPED for result in run.results):
         console.print(_line("nothing was tested", STYLE[Verdict.INCONCLUSIVE], console))
+    if words := untested(run):
+        console.print(_line(words, STYLE[Verdict.INCONCLUSIVE], console))
     if report is not None:
         # A path must stay in one piece to be copied or clicked.
         console.print(Text(f"report: {_plain(str(report), console)}"), soft_wrap=True)

@@ -392,7 +392,9 @@ def test_when_a_worker_of_pytest_is_killed_its_test_is_a_bench_fault(start):
     assert verdicts == {"test_first": "pass", "test_stuck": "bench fault", "test_the_last": "pass"}
 
 
-def test_when_pytest_is_killed_before_any_result_there_is_no_report_and_no_worker_left(start):
+def test_when_pytest_is_killed_before_any_result_there_is_no_report_and_no_worker_left(start, project):
+    deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    write_tests(project, STUCK.replace("    path = ", f"    {deaf}\n    path = "))
     process = start("--jobs", "2", "-k", "stuck")
     worker, controller = stuck()
     os.kill(controller, signal.SIGKILL)

@@ -63,6 +63,15 @@ def overall(run: RunRecord) -> Verdict:
     return worst(result for result in run.results if result.verdict is not Verdict.SKIPPED) or Verdict.INCONCLUSIVE
 
 
+def untested(run: RunRecord) -> str | None:
+    """How many requirements no test of this run carries, in words; None for none."""
+    carried = {name for result in run.results for name in result.requirements}
+    number = sum(requirement.id not in carried for requirement in run.requirements)
+    if not number:
+        return None
+    return "1 requirement has no test" if number == 1 else f"{number} requirements have no test"
+
+
 def exit_code(run: RunRecord) -> int:
     """The process exit code of a run.
 

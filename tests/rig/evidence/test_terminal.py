@@ -9,7 +9,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from rig.evidence.records import RunRecord, Verdict
+from rig.evidence.records import Requirement, RunRecord, Verdict
+from rig.evidence.report import render_page
 from rig.evidence.terminal import RunProgress, print_summary
 
 SAMPLE = Path(__file__).parents[2] / "data" / "report" / "sample_run.json"
@@ -103,6 +104,17 @@ def test_letters_the_terminal_lacks_are_spelled_out(run: RunRecord) -> None:
 
 def test_nothing_tested_is_said(run: RunRecord) -> None:
     assert "nothing was tested" in summary(run.model_copy(update={"results": []}), plain_console())
+
+
+def test_requirements_without_a_test_are_counted_where_a_pass_is_announced(run: RunRecord) -> None:
+    carried = {name for result in run.results for name in result.requirements}
+    covered = run.model_copy(update={"requirements": [r for r in run.requirements if r.id in carried]})
+    gaps = [Requirement(id=f"GAP-{number}", area="gaps", text="Not yet.") for number in (1, 2)]
+    assert "no test" not in summary(covered, plain_console())
+    for more, words in ((gaps[:1], "1 requirement has no test"), (gaps, "2 requirements have no test")):
+        record = covered.model_copy(update={"requirements": [*covered.requirements, *more]})
+        assert words in summary(record, plain_console())
+        assert words in render_page(record)
 
 
 def test_off_a_terminal_progress_is_one_line_per_finished_test(run: RunRecord) -> None:
