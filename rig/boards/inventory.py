@@ -99,16 +99,34 @@ def load(path: Path) -> BenchConfig:
         raise UserError("\n".join(_explain(path, data, error)), hint="docs/bench.md lists every key") from error
 
 
+_SHAPES = {
+    "model_type": "a table is needed",
+    "model_attributes_type": "a table is needed",
+    "tuple_type": "a list is needed",
+    "path_type": "a text is needed",
+}
+"""pydantic's names of errors whose messages speak of Python, and what a reader of TOML is told instead."""
+
+
 def _explain(path: Path, data: object, error: ValidationError) -> list[str]:
+    items = error.errors()
     lines = []
-    for item in error.errors():
+    for item in items:
         key = _key_path(item["loc"])
         if item["type"] == "extra_forbidden":
             lines.append(f"{path}: {key}: unknown key; allowed here: {', '.join(_allowed(item['loc']))}")
         elif item["type"] == "missing":
             lines.append(f"{path}: {key}: missing")
+        elif item["type"] == "too_short":
+            # pydantic counts only the good boards: with a bad one this says nothing new.
+            if len(items) == 1:
+                lines.append(f"{path}: {key}: at least one is needed")
+        elif item["loc"] == ("board",) and item["type"] == "tuple_type":
+            lines.append(f"{path}: board: a list of tables is needed: write [[board]] above each board")
+        elif item["type"] == "string_pattern_mismatch":
+            lines.append(f"{path}: {key} = {item['input']!r}: letters, digits, '.', '_' and '-' are allowed")
         else:
-            lines.append(f"{path}: {key} = {item['input']!r}: {item['msg']}")
+            lines.append(f"{path}: {key} = {item['input']!r}: {_SHAPES.get(item['type'], item['msg'])}")
     return lines
 
 

@@ -123,6 +123,8 @@ def parse_line(path: Path, number: int, line: bytes) -> Row:
         raise FormatError(f"{path}: line {number}: {error}") from error
     except KeyError as error:
         raise FormatError(f"{path}: line {number}: field {error} is missing") from error
+    except RecursionError as error:
+        raise FormatError(f"{path}: line {number}: nested too deep") from error
     except (ValueError, TypeError, AttributeError, IndexError) as error:
         raise FormatError(f"{path}: line {number}: {error}") from error
 
@@ -251,6 +253,8 @@ def _mutation(data: list[Any]) -> tuple[Any, ...]:
     kind = data[0]
     length = 4 if kind in ("W", "W~") else 3
     if kind not in ("E", "E~", "W", "W~", "F", "F~") or len(data) != length:
+        raise FormatError(f"unknown mutation {data!r}")
+    if length == 4 and not isinstance(data[3], str):
         raise FormatError(f"unknown mutation {data!r}")
     _count(data[1], "mutation")
     _count(data[2], "mutation")

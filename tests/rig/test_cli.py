@@ -136,12 +136,19 @@ def test_an_unknown_board_lists_the_known(run, command):
         ('chip = "esp32c6"', 'chip = "esp8266"', "board[0].chip = 'esp8266': Input should be 'esp32c3'"),
         ("v5.5", "v5.6", "firmware.idf_version = 'v5.6': Input should be 'v4.4', 'v5.1', 'v5.5'"),
         ('kind = "virtual"\n', "", "board[0].kind: missing"),
-        (GOOD, "", "board: missing"),
+        (GOOD, "", "board: missing\ntry: "),
+        (GOOD, "board = []", "board: at least one is needed\ntry: "),
+        ("[[board]]", "[board]", "board: a list of tables is needed: write [[board]] above each board\ntry: "),
+        ('kind = "virtual"', "kind = 3", "board[0].kind = 3: Input should be 'virtual'\ntry: "),
+        ('name = "one"', 'name = "one two"', "board[0].name = 'one two': letters, digits, '.', '_' and '-' are"),
+        ('chip = "esp32c6"', 'tags = "nightly"', "board[0].tags = 'nightly': a list is needed\n"),
+        ('name = "desk"', "reports = 3", "bench.reports = 3: a text is needed\n"),
         ('chip = "esp32c6"', 'chip = "esp3', "not valid TOML: "),
     ],
     ids=[
         "unknown key", "unknown table", "unknown key of a board", "wrong type", "text for a number", "wrong value",
-        "unknown version", "missing key", "empty file", "torn",
+        "unknown version", "missing key", "empty file",
+        "no board", "one bracket less", "wrong kind", "wrong letters", "text for a list", "number for a text", "torn",
     ],
 )  # fmt: skip
 def test_a_broken_bench_names_the_key_and_what_is_allowed(run, before, after, said):

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rig.cli import main
+from rig.idf.conformance import Tally, check_rows
 from rig.idf.errors import FormatError
 from rig.idf.vectors import parse_line
 
@@ -209,6 +210,7 @@ def with_(**fields: Any) -> dict[str, Any]:
         ("{", "Expecting property name"),
         ("[1, 2]", "a row must be an object"),
         ("\x00\x01", "Expecting value"),
+        ("[" * 100_000, "nested too deep"),
         (without("otadata"), "field 'otadata' is missing"),
         (without("op"), "field 'ops' is missing"),
         (with_(cfg="xy"), "configuration 'xy'; allowed: norb, norbfr, rb"),
@@ -221,6 +223,10 @@ def with_(**fields: Any) -> dict[str, Any]:
         (with_(op="explode"), "unknown operation 'explode'"),
         (with_(op="mark_valid"), "field 'running' is missing"),
         (with_(cut_after=-1), "cut_after is -1"),
+        (
+            with_(out={**rows(LIMITS, 1)[0]["out"]["v5.5.5"], "mut": [["W", 53248, 4, 5]]}),
+            "unknown mutation ['W', 53248, 4, 5]",
+        ),
         (with_(out={}), "'out' has neither 'result' nor 'v5.5.5'"),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
@@ -256,7 +262,7 @@ def test_whatever_stands_in_a_field_a_row_is_read_or_refused(path, data):
 
 def refusal(path: Path, row: object) -> str | None:
     try:
-        parse_line(path, 7, json.dumps(row).encode())
+        list(check_rows([parse_line(path, 7, json.dumps(row).encode())], Tally()))
     except FormatError as error:
         return str(error)
     return None
