@@ -23,6 +23,8 @@ from rig.virtual.port import VirtualSerial, is_plugged, plug, unplug
 
 LOOPBACK = "127.0.0.1"
 CHUNK = 4096
+LEAVING_S = 0.5
+"""How long a further client waits for the one before it to be noticed as gone."""
 POLL_S = 0.2
 """How long the chip may be silent before its thread looks whether the client is still there."""
 
@@ -97,7 +99,8 @@ class Server:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            if self._session is not None and self._session.alive:
+            # A client that has just gone may not have been noticed yet: the next one must not suffer for it.
+            if self._session is not None and not self._session.wait_over(LEAVING_S):
                 connection.close()
                 continue
             if self._session is not None:
@@ -120,9 +123,9 @@ class _Session:
             threading.Thread(target=self._to_client, name=f"rfc2217 {chip.name} out", daemon=True),
         )
 
-    @property
-    def alive(self) -> bool:
-        return not self._over.is_set()
+    def wait_over(self, seconds: float) -> bool:
+        """Whether the client is gone; waits at most that many wall-clock seconds for it to go."""
+        return self._over.wait(seconds)
 
     def start(self) -> None:
         """Open the chip's port with both lines off, so that a client arriving with them off does not pulse EN."""
@@ -175,7 +178,7 @@ class _Session:
     def _to_client(self) -> None:
         self._port.timeout = POLL_S
         try:
-            while self.alive:
+            while not self._over.is_set():
                 data = self._port.read(1)
                 if data:
                     data += self._port.read(self._port.in_waiting)

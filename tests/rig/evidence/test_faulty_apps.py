@@ -31,9 +31,7 @@ from tests.rig.stories import (
     waits_to_be_confirmed_before_restart,
 )
 
-FAIL, BENCH, UNSURE = Verdict.FIRMWARE_FAIL, Verdict.BENCH_FAULT, Verdict.INCONCLUSIVE
-OTA_0, OTA_1 = 0x10000, 0x110000
-BLOCK = bytes(range(256)) * 16
+FAIL, UNSURE = Verdict.FIRMWARE_FAIL, Verdict.INCONCLUSIVE
 ENTRY_0, ENTRY_1 = faulty.OTADATA, faulty.OTADATA + 0x1000
 LOADED = "Loaded app from partition at offset "
 BOOTS_ABORTED = faulty.taking(ImageState.ABORTED, ImageState.VALID)
@@ -76,7 +74,7 @@ SET_BOOT_VALID = faulty.program(ENTRY_1, make_entry(2, ImageState.VALID).pack())
 SET_BOOT_SAME_SECTOR = faulty.program(ENTRY_0, make_entry(2, ImageState.NEW).pack())
 
 APPS = [
-    # (h) confirms without writing
+    # confirms without writing
     (
         "confirms by itself without writing",
         faulty.ota(confirm=confirms_nothing),
@@ -112,7 +110,7 @@ APPS = [
         ["confirm (app in ota_1) returned ESP_FAIL, the model ESP_OK"],
         ["returned         | ESP_FAIL                           | ESP_OK"],
     ),
-    # (i) other otadata than flash holds
+    # other otadata than flash holds
     (
         "reports a sequence number that flash does not hold",
         faulty.telling("start", lambda fields: {**fields, "entry0": entry(9, VALID).hex()}),
@@ -155,7 +153,7 @@ APPS = [
         ["otadata changed although nothing was asked of the app"],
         ["[1] seq 0x2 PENDING_VERIFY", "[1] seq 0x2 VALID"],
     ),
-    # (j) what set_boot writes
+    # what set_boot writes
     (
         "chooses the update by a sequence number too many",
         faulty.ota(set_boot=SET_BOOT_SKIPS),
@@ -188,7 +186,7 @@ APPS = [
         ["boot 1: log and model disagree: 'esp_image: "],
         ["model against log"],
     ),
-    # (k) accepts what must be refused
+    # accepts what must be refused
     (
         "accepts a corrupt image",
         faulty.ota(end=end_unverified, set_boot=faulty.program(ENTRY_1, entry(2, NEW))),

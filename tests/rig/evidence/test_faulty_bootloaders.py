@@ -27,8 +27,6 @@ from tests.rig.stories import (
 )
 
 FAIL, BENCH, UNSURE = Verdict.FIRMWARE_FAIL, Verdict.BENCH_FAULT, Verdict.INCONCLUSIVE
-OTA_0, OTA_1 = 0x10000, 0x110000
-BLOCK = bytes(range(256)) * 16
 ENTRY_0, ENTRY_1 = faulty.OTADATA, faulty.OTADATA + 0x1000
 
 LOADED = "Loaded app from partition at offset "
@@ -50,7 +48,7 @@ def other_entry_erased(pending):
 
 
 BOOTLOADERS = [
-    # (a) boots what is barred
+    # boots what is barred
     ("boots an ABORTED app", BOOTS_ABORTED, holds_an_aborted_app, [f"'boot: {LOADED}0x110000' is not what the model"]),
     (
         "boots an ABORTED app and prints the offset of the other one",
@@ -70,7 +68,7 @@ BOOTLOADERS = [
         panics_on_probation,
         ["boot 2", f"'boot: {LOADED}0x110000' is not what the model prints"],
     ),
-    # (b) does not write PENDING_VERIFY
+    # does not write PENDING_VERIFY
     ("never writes otadata", faulty.never_writing, updates_itself, ["boot 1: rollback is not enabled"]),
     ("never writes, but says so", faulty.never_writing, updates_itself_and_says_all, ["rollback is not enabled"]),
     ("never writes the first entry", faulty.never_writing, starts_for_the_first_time, ["ota_0 is none for the app"]),
@@ -80,7 +78,7 @@ BOOTLOADERS = [
         updates_itself,
         ["ota_1 is none for the app, PENDING_VERIFY for the model"],
     ),
-    # (c) says another load offset
+    # says another load offset
     (
         "prints the offset of the other slot",
         faulty.saying(f"{LOADED}0x110000", f"{LOADED}0x10000"),
@@ -93,7 +91,7 @@ BOOTLOADERS = [
         updates_itself,
         ["boot 1", f"'boot: {LOADED}0x210000' is not what the model prints"],
     ),
-    # (d) writes other bytes
+    # writes other bytes
     (
         "scribbles into seq_label",
         faulty.writing(label_scribbled),
@@ -118,7 +116,7 @@ BOOTLOADERS = [
         updates_itself,
         ["entry 0 is erased, the model has seq 0x1 VALID"],
     ),
-    # (e) order of lines
+    # order of lines
     (
         "prints a decision after its outcome",
         faulty.swapped("Mapping seq", "otadata[1] is selected as new"),

@@ -1,4 +1,4 @@
-"""A trial on a virtual board: a sound board passes, a failing bench is not blamed on it, and every step leaves witnesses.
+"""A trial on a virtual board: a sound one passes, a failing bench is not blamed on it, every step leaves witnesses.
 
 Boards that misbehave: test_faulty_bootloaders.py and test_faulty_apps.py.
 """
@@ -49,7 +49,6 @@ FAIL, BENCH, UNSURE = Verdict.FIRMWARE_FAIL, Verdict.BENCH_FAULT, Verdict.INCONC
 OTA_0, OTA_1 = 0x10000, 0x110000
 BLOCK = bytes(range(256)) * 16
 ENTRY_0, ENTRY_1 = faulty.OTADATA, faulty.OTADATA + 0x1000
-LOADED = "Loaded app from partition at offset "
 BOOTS_ABORTED = faulty.taking(ImageState.ABORTED, ImageState.VALID)
 
 
