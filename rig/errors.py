@@ -66,3 +66,10 @@ class Inconclusive(RigError):
 
     exit_code = 4
     family = "inconclusive"
+
+
+class NotApplicable(RigError):
+    """The test does not fit this board, or what it needs was not built; a visible skip with this reason."""
+
+    exit_code = 0
+    family = "not applicable"

@@ -13,7 +13,7 @@ import click
 from rig.boards import inventory
 from rig.boards.install import flash_content
 from rig.boards.inventory import VirtualBoardSection
-from rig.boards.shelf import FirmwareShelf
+from rig.boards.shelf import SynthesisedShelf
 from rig.boards.virtual import build_virtual_chip
 from rig.errors import BenchFault, UserError
 from rig.virtual.chip import VirtualChip
@@ -66,6 +66,6 @@ def _listen(chip: VirtualChip, port: int) -> Server:
 
 def _flash(chip: VirtualChip, section: VirtualBoardSection, idf_version: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        build = FirmwareShelf(Path(folder), section.chip, idf_version).build(VARIANT, VERSION)
+        build = SynthesisedShelf(Path(folder), section.chip, idf_version).build(VARIANT, VERSION)
         content = flash_content(build, build, (b"", b""), {})
     chip.flash.load(0, content)

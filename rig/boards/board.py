@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -64,19 +64,53 @@ class FlashAccess(Protocol):
         """Make flash hold `regions` (sector-aligned), rewriting only sectors that differ; how many did."""
 
 
+class ResetLine(Protocol):
+    """The chip's EN pin. Holding it is no power cut: RTC memory and, on some chips, the reset reason tell."""
+
+    def hold(self) -> None:
+        """Keep the chip in reset; returns when nothing runs any more."""
+
+    def release(self) -> None:
+        """Let go of it."""
+
+    def pulse(self) -> None:
+        """Hold and release: the chip starts from flash."""
+
+
+class Restart(NamedTuple):
+    """A restart that the app asked for and the harness carried out, by a fresh emulator process.
+
+    `position`: bytes of console output before it, since the console was opened; `time`: the host's monotonic clock.
+    """
+
+    position: int
+    time: float
+
+
+class Restarts(Protocol):
+    """Restarts that happened because the emulator cannot be trusted with them; each shows as a power-on reset."""
+
+    def since(self, position: int) -> Sequence[Restart]:
+        """Those at or after `position`, in order."""
+
+
 @dataclass(frozen=True)
 class Board:
-    """One ESP target: console, reset line, flash, and maybe power and the flash tap."""
+    """One ESP target: console, reset line, flash, and maybe power and the flash tap.
+
+    `restarts` is None where the chip restarts by itself, as hardware does.
+    """
 
     name: str
     kind: str
     chip: str
     console: Console
     flash: FlashAccess
-    reset_line: Callable[[], None]
+    reset_line: ResetLine
     power: PowerSwitch | None = None
     tap: MutationTap | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
+    restarts: Restarts | None = None
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -84,7 +118,7 @@ class Board:
 
     def reset(self) -> None:
         """Pulse EN: the chip starts from flash. Not a power cut."""
-        self.reset_line()
+        self.reset_line.pulse()
 
 
 @contextmanager

@@ -15,15 +15,18 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rig.errors import UserError
+from rig.idf.chips import CHIPS
 
 BoardName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=40)]
 VirtualChipName = Literal["esp32c3", "esp32", "esp32s3", "esp32c6"]
+QemuChipName = Literal["esp32", "esp32s3", "esp32c3"]
 IdfVersion = Literal["v4.4", "v5.1", "v5.5", "v6.0", "v6.1"]
 
 
@@ -41,20 +44,72 @@ class BenchSection(Section):
 class FirmwareSection(Section):
     """Where firmware builds come from."""
 
-    idf_version: IdfVersion = "v5.5"
+    idf_version: IdfVersion = Field(default="v5.5", description="whose rules synthesised firmware follows")
+    builds: Path = Field(default=Path("builds"), description="folder that rig build fills, relative to rig.toml")
 
 
-class VirtualBoardSection(Section):
-    """A simulated chip in this process."""
+class AnyBoardSection(Section):
+    """What every kind of board has."""
 
     name: BoardName
+    tags: tuple[str, ...] = ()
+
+
+class VirtualBoardSection(AnyBoardSection):
+    """A simulated chip in this process."""
+
     kind: Literal["virtual"]
     chip: VirtualChipName = "esp32c3"
-    tags: tuple[str, ...] = ()
+    firmware: Literal["synthesised"] = "synthesised"
     time_scale: float = Field(default=20.0, ge=1.0, le=1000.0, description="virtual seconds per second")
 
 
-BoardSection = VirtualBoardSection
+class QemuBoardSection(AnyBoardSection):
+    """Unmodified firmware on Espressif's QEMU."""
+
+    kind: Literal["qemu"]
+    chip: QemuChipName
+    firmware: Literal["built"] = "built"
+    flash_size: Literal["2MB", "4MB", "8MB", "16MB"] = "4MB"
+    qemu: Path | None = Field(default=None, description="QEMU's program, or the folder it is in")
+    clock: Literal["instructions", "real"] = Field(default="instructions", description="what guest time follows")
+
+
+class PowerSection(Section):
+    """A power switch worked by command lines; each returns when it is done."""
+
+    on: str = Field(min_length=1)
+    off: str = Field(min_length=1)
+
+
+class SerialBoardSection(AnyBoardSection):
+    """An attached board, or one behind a serial port server."""
+
+    kind: Literal["serial"]
+    chip: str
+    firmware: Literal["built", "synthesised"] = "built"
+    port: str | None = Field(default=None, min_length=1, description="device path, or a pyserial URL")
+    serial_number: str | None = Field(default=None, min_length=1, description="of the USB bridge")
+    mac: str | None = Field(default=None, pattern=r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$", description="of the chip")
+    baud: int = Field(default=115200, ge=9600, le=4_000_000, description="of the console")
+    flash_baud: int = Field(default=921600, ge=9600, le=4_000_000, description="while esptool flashes")
+    power: PowerSection | None = None
+
+    @field_validator("chip")
+    @classmethod
+    def chip_is_known(cls, chip: str) -> str:
+        if chip not in CHIPS:
+            raise ValueError(f"known chips: {', '.join(CHIPS)}")
+        return chip
+
+    @model_validator(mode="after")
+    def port_is_named_once(self) -> SerialBoardSection:
+        if sum(value is not None for value in (self.port, self.serial_number, self.mac)) != 1:
+            raise ValueError("name the port by exactly one of: port, serial_number, mac")
+        return self
+
+
+BoardSection = VirtualBoardSection | QemuBoardSection | SerialBoardSection
 
 
 class BenchConfig(Section):
@@ -62,7 +117,7 @@ class BenchConfig(Section):
 
     bench: BenchSection = BenchSection()
     firmware: FirmwareSection = FirmwareSection()
-    board: tuple[BoardSection, ...] = Field(min_length=1)
+    board: tuple[Annotated[BoardSection, Field(discriminator="kind")], ...] = Field(min_length=1)
 
     @field_validator("board")
     @classmethod
@@ -99,6 +154,13 @@ def load(path: Path) -> BenchConfig:
         raise UserError("\n".join(_explain(path, data, error)), hint="docs/bench.md lists every key") from error
 
 
+Location = tuple[int | str, ...]
+KINDS: Mapping[str, type[Section]] = {
+    "virtual": VirtualBoardSection,
+    "qemu": QemuBoardSection,
+    "serial": SerialBoardSection,
+}
+
 _SHAPES = {
     "model_type": "a table is needed",
     "model_attributes_type": "a table is needed",
@@ -112,11 +174,17 @@ def _explain(path: Path, data: object, error: ValidationError) -> list[str]:
     items = error.errors()
     lines = []
     for item in items:
-        key = _key_path(item["loc"])
+        key = _key_path(_without_kind(item["loc"]))
         if item["type"] == "extra_forbidden":
             lines.append(f"{path}: {key}: unknown key; allowed here: {', '.join(_allowed(item['loc']))}")
         elif item["type"] == "missing":
             lines.append(f"{path}: {key}: missing")
+        elif item["type"] == "union_tag_not_found":
+            lines.append(f"{path}: {key}.kind: missing; allowed: {', '.join(KINDS)}")
+        elif item["type"] == "union_tag_invalid":
+            lines.append(f"{path}: {key}.kind = {item['input']['kind']!r}: allowed: {', '.join(KINDS)}")
+        elif item["type"] == "value_error" and isinstance(item["input"], dict):
+            lines.append(f"{path}: {key}: {item['msg'].removeprefix('Value error, ')}")
         elif item["type"] == "too_short":
             # pydantic counts only the good boards: with a bad one this says nothing new.
             if len(items) == 1:
@@ -130,18 +198,23 @@ def _explain(path: Path, data: object, error: ValidationError) -> list[str]:
     return lines
 
 
-def _key_path(loc: tuple[int | str, ...]) -> str:
+def _without_kind(loc: Location) -> Location:
+    """pydantic puts the kind behind a board's number, where rig.toml has nothing of the sort."""
+    return loc[:2] + loc[3:] if loc[:1] == ("board",) and len(loc) > 2 and loc[2] in KINDS else loc
+
+
+def _key_path(loc: Location) -> str:
     text = ""
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text or "rig.toml"
 
 
-def _allowed(loc: tuple[int | str, ...]) -> list[str]:
-    sections: dict[str, type[Section]] = {
-        "bench": BenchSection,
-        "firmware": FirmwareSection,
-        "board": VirtualBoardSection,
-    }
-    section = sections[str(loc[0])] if len(loc) > 1 else BenchConfig
+def _allowed(loc: Location) -> list[str]:
+    if len(loc) == 1:
+        section: type[Section] = BenchConfig
+    elif loc[0] == "board":
+        section = PowerSection if "power" in loc else KINDS[str(loc[2])]
+    else:
+        section = BenchSection if loc[0] == "bench" else FirmwareSection
     return list(section.model_fields)

@@ -11,11 +11,11 @@ from rig.boards.inventory import BoardSection
 
 
 class Kind(Protocol):
-    """What a module of a kind offers."""
+    """What a module of a kind offers, each for a section of its own type."""
 
-    def open_board(self, section: BoardSection) -> Board: ...
+    def open_board(self, section: Any) -> Board: ...
 
-    def missing(self, section: BoardSection) -> Mapping[str, str]: ...
+    def missing(self, section: Any) -> Mapping[str, str]: ...
 
 
 KINDS: Mapping[str, Kind] = {"virtual": virtual}

@@ -1,16 +1,34 @@
-"""Firmware builds by variant and version: made on demand, read back and checked like any build."""
+"""Firmware builds by variant and version, read and checked like any build before anything is flashed."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 from rig.boards.firmware import FirmwareBuild
-from rig.virtual.builds import make_build
+from rig.errors import NotApplicable, UserError
+from rig.virtual.builds import make_build, variants
+
+BASIS = "rollback"
+"""The variant that most tests ask for."""
 
 
-class FirmwareShelf:
-    """Builds for one chip and one ESP-IDF version, kept in `folder`."""
+class FirmwareShelf(Protocol):
+    """Where builds for one board come from."""
+
+    def build(self, variant: str, version: str) -> FirmwareBuild:
+        """The build of `firmware_under_test/sdkconfig.ci.<variant>` with that app version."""
+
+    def app(self, variant: str, version: str) -> bytes:
+        """The app image of that build."""
+
+    def app_for_another_chip(self, version: str) -> bytes:
+        """A good app image for a chip that is not this one."""
+
+
+class SynthesisedShelf:
+    """Builds for one chip and one ESP-IDF version, made on demand without ESP-IDF and kept in `folder`."""
 
     def __init__(self, folder: Path, chip: str, idf_version: str) -> None:
         self.folder = folder
@@ -19,19 +37,73 @@ class FirmwareShelf:
         self._build = lru_cache(maxsize=None)(self._make)
 
     def build(self, variant: str, version: str) -> FirmwareBuild:
-        """The build of `firmware_under_test/sdkconfig.ci.<variant>` with that app version."""
         return self._build(self.chip, variant, version)
 
     def app(self, variant: str, version: str) -> bytes:
-        """The app image of that build."""
         return self.build(variant, version).app_path.read_bytes()
 
     def app_for_another_chip(self, version: str) -> bytes:
-        """A good app image for a chip that is not this one."""
         other = "esp32s3" if self.chip != "esp32s3" else "esp32c3"
-        return self._build(other, "rollback", version).app_path.read_bytes()
+        return self._build(other, BASIS, version).app_path.read_bytes()
 
     def _make(self, chip: str, variant: str, version: str) -> FirmwareBuild:
         folder = self.folder / f"{chip}-{self.idf_version}-{variant}-{version}"
         make_build(folder, variant=variant, chip=chip, version=version, idf_version=self.idf_version)
         return FirmwareBuild.load(folder)
+
+
+class BuiltShelf:
+    """What `rig build` left in `builds`, as `<chip>/<variant>/<version>/`. `scratch` is for what needs no ESP-IDF."""
+
+    def __init__(self, builds: Path, chip: str, scratch: Path) -> None:
+        self.builds = builds
+        self.chip = chip
+        self._foreign = SynthesisedShelf(scratch, chip, "v5.5")
+        self._build = lru_cache(maxsize=None)(self._load)
+
+    def build(self, variant: str, version: str) -> FirmwareBuild:
+        """Raises NotApplicable for a variant or version that was not built, UserError for a broken build."""
+        return self._build(variant, version)
+
+    def app(self, variant: str, version: str) -> bytes:
+        return self.build(variant, version).app_path.read_bytes()
+
+    def app_for_another_chip(self, version: str) -> bytes:
+        # Never meant to run: its header must be refused.
+        return self._foreign.app_for_another_chip(version)
+
+    def _load(self, variant: str, version: str) -> FirmwareBuild:
+        folder = self.builds / self.chip / variant / version
+        if not folder.is_dir():
+            if variant not in variants():
+                raise UserError(f"unknown build variant {variant!r}", hint=f"known: {', '.join(variants())}")
+            raise NotApplicable(
+                f"variant {variant} {version} is not built for {self.chip}",
+                hint=f"rig build --target {self.chip} --variant {variant}",
+            )
+        build = FirmwareBuild.load(folder)
+        if build.chip != self.chip:
+            raise UserError(f"this build is for {build.chip}, not {self.chip}", evidence=folder, hint="rig build")
+        if build.version != version:
+            raise UserError(f"the app says version {build.version}, its folder {version}", evidence=folder)
+        return build
+
+
+class InsteadOf:
+    """A shelf that gives one variant wherever the plain `rollback` is asked for, as `rig qualify --variant` does."""
+
+    def __init__(self, shelf: FirmwareShelf, variant: str) -> None:
+        self._shelf = shelf
+        self._variant = variant
+
+    def build(self, variant: str, version: str) -> FirmwareBuild:
+        return self._shelf.build(self._chosen(variant), version)
+
+    def app(self, variant: str, version: str) -> bytes:
+        return self._shelf.app(self._chosen(variant), version)
+
+    def app_for_another_chip(self, version: str) -> bytes:
+        return self._shelf.app_for_another_chip(version)
+
+    def _chosen(self, variant: str) -> str:
+        return self._variant if variant == BASIS else variant

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from rig.boards.board import Board, Capability, Cut
 from rig.boards.console import Console, open_quietly
 from rig.boards.inventory import VirtualBoardSection
-from rig.boards.loader import LoaderFlash, hard_reset
+from rig.boards.loader import LoaderFlash, RtsResetLine
 from rig.idf.chips import chip as idf_chip
 from rig.idf.config import BootConfig
 from rig.virtual import port, tap
@@ -41,7 +41,7 @@ def open_board(section: VirtualBoardSection) -> Board:
         chip=section.chip,
         console=console,
         flash=LoaderFlash(console, section.chip),
-        reset_line=lambda: hard_reset(console),
+        reset_line=RtsResetLine(console),
         power=VirtualPower(chip),
         tap=VirtualTap(chip),
         missing=missing(section),

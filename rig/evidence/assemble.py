@@ -13,7 +13,7 @@ from rig.evidence.app_calls import AppCall, Call, judge_call
 from rig.evidence.bench import ExpectedReset
 from rig.evidence.boots import Boot, MarkKind, segment
 from rig.evidence.boots import Mark as LogMark
-from rig.evidence.events import AgentLine, Event, OtaCall, OtadataReport, OtaLine
+from rig.evidence.events import AgentLine, AppLoaded, Event, OtaCall, OtadataReport, OtaLine
 from rig.evidence.judge import BootEvidence, Judgement, judge, worst
 from rig.evidence.logwitness import log_says_confirmed
 from rig.evidence.observe import Sample, describe_entry
@@ -27,12 +27,22 @@ from rig.idf.partitions import PartitionTable
 INTERRUPTIONS = (MarkKind.POWER_CUT, MarkKind.RESET_LINE)
 """What of the bench may end a boot before its app runs."""
 
+PENDING = "PENDING_VERIFY"
+CRASHES = ("panic", "watchdog")
+"""Outcomes of diagnostics (PROTOCOL.md, 4) that end in a crash."""
 UNASKED = "otadata changed although nothing was asked of the app"
+CRASHED_UNASKED = (
+    "the app ended without announcing a restart and without being asked to crash: on an emulator that may be the "
+    "emulator's fault; repeat the test, or run it on hardware"
+)
 APP_LIES = "the app reports other otadata than flash holds"
 
 
 class TrialEvidence(NamedTuple):
-    """Everything gathered in one trial; offsets are bytes of log. `samples` come from flash, not from the app."""
+    """Everything gathered in one trial; offsets are bytes of log. `samples` come from flash, not from the app.
+
+    `app_silent`: the app has no serial contract, so what it did to otadata is known only where flash was read.
+    """
 
     events: Sequence[Event]
     marks: Sequence[LogMark]
@@ -41,6 +51,7 @@ class TrialEvidence(NamedTuple):
     calls: Sequence[AppCall]
     table: PartitionTable
     config: BootConfig
+    app_silent: bool = False
 
 
 def judge_trial(evidence: TrialEvidence) -> Judgement:
@@ -61,6 +72,7 @@ def judge_trial(evidence: TrialEvidence) -> Judgement:
             judgements.append(found)
     if contradiction := _unasked_change(boots, samples, calls):
         judgements.append(contradiction)
+    judgements += _crashes_under_emulation(boots)
     verdict = worst(judgements)
     met = dict.fromkeys(hazard for judgement in judgements for hazard in judgement.hazards)
     return verdict._replace(hazards=tuple(met))
@@ -84,8 +96,9 @@ def _boot_evidence(
     boot = boots[number]
     start = boot.events[0].at.offset
     end = boots[number + 1].events[0].at.offset if number + 1 < len(boots) else None
-    app_ran = any(isinstance(event, AgentLine) for event in boot.events)
-    before = _before(number, boots, samples, left)
+    signs_of_life = AppLoaded if evidence.app_silent else AgentLine
+    app_ran = any(isinstance(event, signs_of_life) for event in boot.events)
+    before = _before(number, boots, samples, left, app_silent=evidence.app_silent)
     case = BootEvidence(
         events=boot.events,
         config=evidence.config,
@@ -93,6 +106,7 @@ def _boot_evidence(
         memory_before=_memory_for_boot(evidence, start, before),
         table=evidence.table,
         expected_reset=_expected_reset(number, boots),
+        app_silent=evidence.app_silent,
     )
     prediction = None if app_ran else _predicted(case)
     case = replace(case, cut=not app_ran and _cut(boot, prediction))
@@ -145,7 +159,9 @@ def _own_call(diag: Mapping[str, str]) -> tuple[Call, str] | None:
     return None if error is None else (call, error)
 
 
-def _before(number: int, boots: Sequence[Boot], samples: Sequence[Sample], left: Entries | None) -> Entries | None:
+def _before(
+    number: int, boots: Sequence[Boot], samples: Sequence[Sample], left: Entries | None, *, app_silent: bool
+) -> Entries | None:
     """The last otadata seen before the boot, unless an app is known to have written since."""
     start = boots[number].events[0].at.offset
     last = next((sample for sample in reversed(samples) if sample.offset <= start), None)
@@ -154,6 +170,8 @@ def _before(number: int, boots: Sequence[Boot], samples: Sequence[Sample], left:
     if last.offset <= boots[number - 1].events[0].at.offset:
         return left
     since = [event for event in boots[number - 1].events if event.at.offset > last.offset]
+    if app_silent and since:
+        return None
     return None if log_says_confirmed(since) or any(map(_writes, since)) else last.entries
 
 
@@ -170,6 +188,8 @@ def _expected_reset(number: int, boots: Sequence[Boot]) -> ExpectedReset:
             return ExpectedReset.POWER_ON
         if mark.kind is MarkKind.RESET_LINE:
             return ExpectedReset.RESET_LINE
+        if mark.kind is MarkKind.RESTARTED:
+            return ExpectedReset.FRESH_PROCESS
     return ExpectedReset.WATCHDOG if number else ExpectedReset.ANY
 
 
@@ -200,6 +220,28 @@ def _unasked_change(boots: Sequence[Boot], samples: Sequence[Sample], calls: Seq
         rows = [f"  {WHO[sample.source]:<12} {_words(sample)}" for sample in (first, second)]
         return Judgement(Verdict.FIRMWARE_FAIL, reason, "\n".join(["otadata", *rows]))
     return None
+
+
+def _crashes_under_emulation(boots: Sequence[Boot]) -> list[Judgement]:
+    """Known faults of QEMU look like firmware that crashes, so an unasked crash there says nothing of the firmware."""
+    return [
+        Judgement(Verdict.BENCH_FAULT, f"boot {number}: {CRASHED_UNASKED}")
+        for number, boot in enumerate(boots)
+        if any(mark.kind is MarkKind.RESTARTED for mark in boot.marks)
+        and not any(mark.kind is MarkKind.CRASH_ASKED for mark in boot.marks)
+        and any(isinstance(event, AppLoaded | AgentLine) for event in boot.events)
+        and not _announced(boot)
+    ]
+
+
+def _announced(boot: Boot) -> bool:
+    """The app said that it restarts, or that its diagnostics end in a crash."""
+    said = [line for event in boot.events if isinstance(event, AgentLine) and (line := checked(event))]
+    return any(
+        line.word == "shutdown"
+        or (line.word == "start" and line.fields.get("state") == PENDING and line.fields.get("diag") in CRASHES)
+        for line in said
+    )
 
 
 WHO = {"app": "app reported", "flash": "flash holds"}

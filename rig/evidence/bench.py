@@ -30,6 +30,7 @@ class ExpectedReset(StrEnum):
     RESTART = "software restart or panic"
     WATCHDOG = "restart, panic or watchdog"
     DEEP_SLEEP = "wake from deep sleep"
+    FRESH_PROCESS = "power-on of a fresh emulator process"
     ANY = "any"
 
 
@@ -37,6 +38,7 @@ _NUMBERS = {
     ExpectedReset.POWER_ON: {1},
     # USB-Serial-JTAG chips reset through 21 to 23
     ExpectedReset.RESET_LINE: {1, 21, 22, 23},
+    ExpectedReset.FRESH_PROCESS: {1},
     ExpectedReset.RESTART: {3, 12},
     # a panic that a watchdog brought about ends in a software reset
     ExpectedReset.WATCHDOG: {3, 7, 8, 9, 11, 12, 13, 16, 17, 18},

@@ -75,6 +75,8 @@ class MarkKind(StrEnum):
     RESET_LINE = "reset line"
     FLASH_WRITTEN = "flash written"
     FLASH_READ = "flash read"
+    CRASH_ASKED = "crash asked for"
+    RESTARTED = "restart by a fresh emulator process"
 
 
 class Mark(NamedTuple):

@@ -26,6 +26,8 @@ KINDS = {
     "power on": MarkKind.POWER_ON,
     "reset line": MarkKind.RESET_LINE,
     "flash read": MarkKind.FLASH_READ,
+    "crash asked": MarkKind.CRASH_ASKED,
+    "restart": MarkKind.RESTARTED,
 }
 CUTS = ("power cut", "power off")
 STARTS = ("power on", "reset line")
@@ -145,7 +147,16 @@ def conclude(witnesses: Witnesses, build: FirmwareBuild | None) -> Conclusion:
         judgement = Judgement(Verdict.INCONCLUSIVE, "nothing was installed, so nothing can be judged")
     else:
         judgement = judge_trial(
-            TrialEvidence(events, marks, samples, witnesses.flash, witnesses.calls, build.table, build.boot_config)
+            TrialEvidence(
+                events,
+                marks,
+                samples,
+                witnesses.flash,
+                witnesses.calls,
+                build.table,
+                build.boot_config,
+                app_silent=not build.speaks_protocol,
+            )
         )
     if _says_nothing(witnesses):
         judgement = worst([judgement, Judgement(Verdict.BENCH_FAULT, bench_signs((), ExpectedReset.ANY)[0])])

@@ -62,13 +62,13 @@ class Handling:
         power.off()
         self.board.console.drain()
         self.witnesses.mark("power off")
-        self.board.console.port.rts = False
+        self.board.reset_line.release()
         self.board.console.skip()
         self.witnesses.mark("power on")
         power.on()
 
     def hold_in_reset(self) -> None:
         """With power on but EN low, nothing runs until esptool takes over."""
-        self.board.console.port.rts = True
+        self.board.reset_line.hold()
         if self.board.power is not None:
             self.board.power.on()

@@ -49,6 +49,7 @@ class BootEvidence:
     raw log that had arrived at that reading (default: all). `memory_before`: flash and eFuse at power-on, which may
     raise Inconclusive for what nobody knows; `otadata_before`, if given, goes before it.
     `cut`: power was lost before the app ran. `table` defaults to the one in `memory_before`.
+    `app_silent`: the app has no serial contract, so that it may confirm or reject itself without a word.
     """
 
     events: Sequence[Event]
@@ -61,6 +62,7 @@ class BootEvidence:
     expected_reset: ExpectedReset = ExpectedReset.ANY
     secure_version_after: int | None = None
     cut: bool = False
+    app_silent: bool = False
     after_at: int | None = None
 
 
@@ -273,6 +275,8 @@ def _app_did(case: _Case, number: int, wanted: bytes, seen: bytes) -> bool:
     was, now = parse(wanted), parse(seen)
     if active_index((parse(first), parse(second))) != number or was._replace(state=now.state) != now:
         return False
+    if case.evidence.app_silent and case.app_seen:
+        return now.state in (ImageState.VALID, ImageState.INVALID)
     until = case.evidence.after_at
     earlier = [event for event in case.boot.events if until is None or event.at.offset < until]
     if now.state == ImageState.VALID:

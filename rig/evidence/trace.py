@@ -91,7 +91,7 @@ def _record(
         state_on_exit=_exit_state(number, slot, boots, changes, samples) or (states[-1] if states else None),
         ended_by=_ended_by(boot, after),
         log_lines=(first.number, last.number),
-        notes=_notes(boot),
+        notes=_notes(boot) + _fresh_process(boots[number - 1] if number else None),
     )
 
 
@@ -156,6 +156,8 @@ def _ended_by(boot: Boot, after: Boot | None) -> str | None:
         return str(ends[-1].kind)
     if cause:
         return cause[1]
+    if any(mark.kind is MarkKind.RESTARTED for mark in boot.marks):
+        return "restart"
     resets = [event for event in boot.stray if isinstance(event, Reset)]
     resets += after.resets if after else []
     return _by_reset(resets[0]) if resets else None
@@ -170,6 +172,13 @@ def _by_reset(reset: Reset) -> str:
         if part in reset.name.upper():
             return cause
     return reset.reason
+
+
+def _fresh_process(previous: Boot | None) -> list[str]:
+    """What the reset reason of a boot does not mean, if the one before it ended in a restart on an emulator."""
+    if previous is None or not previous.marks or previous.marks[-1].kind is not MarkKind.RESTARTED:
+        return []
+    return ["the app asked for a restart; the power-on reset is the bench's doing, which starts the emulator afresh"]
 
 
 def _notes(boot: Boot) -> list[str]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from rig.boards.board import Board, Cut
 from rig.boards.channel import ConsoleChannel, PowerLost
@@ -21,6 +21,7 @@ from rig.evidence.conclusion import Conclusion, conclude
 from rig.evidence.handling import Handling
 from rig.evidence.judge import Judgement
 from rig.evidence.records import Verdict
+from rig.evidence.starting import Start, demand_protocol, wait_start
 from rig.evidence.witnesses import ENTRY, Witnesses
 from rig.idf.effects import SECTOR_SIZE
 from rig.idf.ota_ops import RESTART
@@ -35,16 +36,6 @@ DEAF = ("hang", "panic", "watchdog", "reboot", "fail")
 """Diagnostics outcomes after which an app on probation takes no requests."""
 
 
-class Start(NamedTuple):
-    """An app's first words: which slot runs, which version, in which state, and why it started."""
-
-    slot: str
-    version: str
-    state: str
-    reset: str
-    diagnostics: str
-
-
 class Trial:
     """Drives one board through one test and keeps what it takes to judge it."""
 
@@ -53,7 +44,7 @@ class Trial:
         self.firmware = firmware
         self.folder = folder
         self.started = datetime.now(UTC)
-        self.witnesses = Witnesses(board.console)
+        self.witnesses = Witnesses(board.console, board.restarts)
         self._agent = Agent(ConsoleChannel(board.console, self._power_lost), board=board.name)
         self._handling = Handling(board, self.witnesses)
         self._said_before = len(board.flash.transcript)
@@ -159,16 +150,16 @@ class Trial:
     def wait_start(self) -> Start:
         """Wait for the next app start, whoever caused it."""
         self._app_runs = self._ready = False
-        event = self._agent.wait_event("start", START_TIMEOUT_S)
+        self._last = wait_start(self.board, self._agent, self.build, START_TIMEOUT_S)
         self._app_runs = True
-        self._last = Start(*(event.fields.get(name, "?") for name in ("running", "version", "state", "reset", "diag")))
         return self._last
 
     # --- what the app does -----------------------------------------------------------------------------------------
 
     @property
     def agent(self) -> Agent:
-        """The agent in the running app, ready for requests."""
+        """The agent in the running app, ready for requests; NotApplicable if the app has none."""
+        demand_protocol(self.board, self.build)
         if not self._ready:
             self._agent.wait_ready(START_TIMEOUT_S)
             self._ready = True
@@ -256,6 +247,7 @@ class Trial:
     def crash(self, kind: str = "panic") -> None:
         """Let the running app crash (`panic`, `watchdog`, `hang`)."""
         self._ask_otadata()
+        self.witnesses.mark("crash asked")
         self.agent.crash(kind)
         self._app_runs = self._ready = False
 
@@ -433,7 +425,7 @@ class Trial:
         """What the app wrote until now must be known, or the next boot cannot be judged. A deaf app writes nothing."""
         last = self._last
         deaf = last is not None and last.state == "PENDING_VERIFY" and last.diagnostics in DEAF
-        if self._app_runs and not deaf:
+        if self._app_runs and not deaf and self.build.speaks_protocol:
             self._ask_otadata()
 
     def _read_back(self) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from rig.boards.board import Restarts
 from rig.boards.console import Chunk, Console
 from rig.errors import Inconclusive
 from rig.evidence.app_calls import AppCall
@@ -14,7 +15,8 @@ ENTRY = 32
 ERASED_ENTRY = b"\xff" * ENTRY
 
 Entries = tuple[bytes, bytes]
-What = Literal["power off", "power on", "reset line", "power cut", "flash read"]
+What = Literal["power off", "power on", "reset line", "power cut", "flash read", "crash asked", "restart"]
+"""`restart`: the app asked for one, and the harness carried it out by a fresh emulator process."""
 
 
 class Sample(NamedTuple):
@@ -83,8 +85,9 @@ def _without(span: tuple[int, int], start: int, end: int) -> Iterator[tuple[int,
 class Witnesses:
     """Everything gathered on one board since `begin`, in the order of the console log."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, restarts: Restarts | None = None) -> None:
         self._console = console
+        self._restarts = restarts
         self.began = time.monotonic()
         self._from = 0
         self.begin()
@@ -92,14 +95,21 @@ class Witnesses:
     def begin(self) -> None:
         """Forget everything so far: the board was just brought into a known state."""
         self._from = self._console.position
-        self.marks: list[Mark] = []
+        self._marks: list[Mark] = []
         self.samples: list[Sample] = []
         self.flash: list[tuple[int, KnownFlash]] = []
         self.calls: list[AppCall] = []
 
     def mark(self, what: What) -> None:
         """Note what the bench did."""
-        self.marks.append(Mark(self.position, time.monotonic(), what))
+        self._marks.append(Mark(self.position, time.monotonic(), what))
+
+    @property
+    def marks(self) -> list[Mark]:
+        """What was done to the board, in the order of the console log."""
+        since = self._restarts.since(self._from) if self._restarts is not None else ()
+        restarts = [Mark(restart.position - self._from, restart.time, "restart") for restart in since]
+        return sorted([*restarts, *self._marks], key=lambda mark: (mark.position, mark.time))
 
     def sample(self, source: Literal["installed", "flash"], entries: Entries) -> None:
         self.samples.append(Sample(self.position, time.monotonic(), source, entries))

@@ -226,6 +226,7 @@ def _complete(settings: Mapping[str, Any], target: Chip, version: str, secure_ve
         "PARTITION_TABLE_FILENAME": settings.get("PARTITION_TABLE_CUSTOM_FILENAME", ""),
         "PARTITION_TABLE_MD5": True,
         "PARTITION_TABLE_OFFSET": 0x8000,
+        "RIG_AGENT": True,
         **settings,
         "BOOTLOADER_LOG_LEVEL": LOG_LEVELS.index(levels[-1] if levels else "INFO"),
         "ESPTOOLPY_FLASHSIZE": sizes[-1] if sizes else "2MB",

@@ -13,7 +13,7 @@ import pytest
 from rig.boards import virtual
 from rig.boards.board import Board, powered
 from rig.boards.inventory import VirtualBoardSection
-from rig.boards.shelf import FirmwareShelf
+from rig.boards.shelf import SynthesisedShelf
 from rig.evidence.trial import Trial
 from rig.virtual import port
 from rig.virtual.chip import VirtualChip
@@ -28,7 +28,7 @@ class Bench:
 
     board: Board
     chip: VirtualChip
-    shelf: FirmwareShelf
+    shelf: SynthesisedShelf
     folder: Path
 
     def trial(self) -> Trial:
@@ -66,7 +66,7 @@ def virtual_bench(folder: Path, chip: str = "esp32c3", idf: str = "v5.5") -> Ite
     board, device = open_board(chip)
     try:
         with powered(board):
-            yield Bench(board, device, FirmwareShelf(folder / "builds", chip, idf), folder)
+            yield Bench(board, device, SynthesisedShelf(folder / "builds", chip, idf), folder)
     finally:
         close_board(device)
     assert device.firmware_errors == []

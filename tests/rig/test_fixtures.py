@@ -34,7 +34,7 @@ time_scale = 200
 SUITE = """
 import pytest
 
-from rig.errors import BenchFault, FirmwareFault, Inconclusive
+from rig.errors import BenchFault, FirmwareFault, Inconclusive, NotApplicable
 
 requirement = pytest.mark.requirement
 needs = pytest.mark.needs
@@ -52,6 +52,11 @@ def test_passes(trial):
 @needs("power_cut", "wifi")
 def test_needs_a_radio(trial):
     raise AssertionError("never run")
+
+
+@requirement("BUILD-01", "A build is there.")
+def test_needs_a_build(trial):
+    raise NotApplicable("variant x is not built", hint="rig build --variant x")
 
 
 @requirement("CUT-01", "Power can be cut.")
@@ -184,6 +189,7 @@ def inner(tmp_path_factory):
 VERDICTS = {
     "test_passes": PASS,
     "test_needs_a_radio": SKIPPED,
+    "test_needs_a_build": SKIPPED,
     "test_needs_what_is_there": PASS,
     "test_expects_another_trace": FAIL,
     "test_expects_other_boots": FAIL,
@@ -210,6 +216,11 @@ def test_a_board_that_lacks_something_is_a_visible_skip_with_its_own_reason(inne
     reason = "board inner-board has no wifi: the virtual board models no radio"
     assert inner.result("test_needs_a_radio").reason == reason
     assert reason in inner.text
+
+
+def test_a_test_without_its_build_is_skipped_and_told_how_to_build(inner):
+    assert inner.result("test_needs_a_build").reason == "variant x is not built; rig build --variant x"
+    assert re.search(r"SKIPPED.*variant x is not built; rig build --variant x", inner.text)
 
 
 def test_expected_and_seen_transitions_are_shown_side_by_side_with_their_witness(inner):

@@ -40,7 +40,11 @@ def test_a_good_file_is_read(tmp_path):
     [
         (("[bench]", "[bench]\ncolour = 1"), r"bench\.colour: unknown key; allowed here: name, reports"),
         (('chip = "esp32c6"', 'chip = "esp8266"'), r"board\[0\]\.chip = 'esp8266': Input should be 'esp32c3'"),
-        (('kind = "virtual"', 'kind = "real"'), r"board\[0\]\.kind = 'real': Input should be 'virtual'"),
+        (('kind = "virtual"', 'kind = "real"'), r"board\[0\]\.kind = 'real': allowed: virtual, qemu, serial"),
+        (('kind = "virtual"\n', ""), r"board\[0\]\.kind: missing; allowed: virtual, qemu, serial"),
+        (('chip = "esp32c6"', "colour = 1"), r"board\[0\]\.colour: unknown key; allowed here: name, tags, kind, chip"),
+        (('kind = "virtual"', 'kind = "qemu"'), r"board\[0\]\.chip = 'esp32c6': Input should be 'esp32', 'esp32s3'"),
+        (('kind = "virtual"', 'kind = "serial"'), r"board\[0\]: name the port by exactly one of: port, serial_number"),
         (('name = "one"\n', ""), r"board\[0\]\.name: missing"),
         (('name = "desk"', "name = 3"), r"bench\.name = 3: Input should be a valid string"),
         (('chip = "esp32c6"', "time_scale = 0.5"), r"board\[0\]\.time_scale = 0\.5: .*greater than or equal to 1"),
@@ -51,6 +55,46 @@ def test_a_good_file_is_read(tmp_path):
 def test_a_wrong_key_type_or_value_is_named(tmp_path, change, said):
     with pytest.raises(UserError, match=said):
         inventory.load(write(tmp_path, GOOD.replace(*change)))
+
+
+def test_every_kind_of_board_is_read(tmp_path):
+    more = """
+    [[board]]
+    name = "emulated"
+    kind = "qemu"
+    chip = "esp32c3"
+
+    [[board]]
+    name = "attached"
+    kind = "serial"
+    chip = "esp32h2"
+    mac = "60:55:f9:00:00:01"
+    power = { on = "relay 1 on", off = "relay 1 off" }
+    """
+    bench = inventory.load(write(tmp_path, GOOD + more))
+    assert [(board.kind, board.firmware) for board in bench.board] == [
+        ("virtual", "synthesised"),
+        ("qemu", "built"),
+        ("serial", "built"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ('port = "/dev/ttyUSB0"\nmac = "60:55:f9:00:00:01"', "exactly one of"),
+        ('mac = "60:55"', r"board\[1\]\.mac = '60:55'"),
+        ('port = "x"\npower = { on = "a" }', r"board\[1\]\.power\.off: missing"),
+        (
+            'port = "x"\npower = { on = "a", off = "b", cycle = "c" }',
+            r"power\.cycle: unknown key; allowed here: on, off",
+        ),
+    ],
+)
+def test_a_serial_board_with_wrong_keys_is_refused(tmp_path, keys, said):
+    board = f'\n[[board]]\nname = "two"\nkind = "serial"\nchip = "esp32"\n{keys}\n'
+    with pytest.raises(UserError, match=said):
+        inventory.load(write(tmp_path, GOOD + board))
 
 
 def test_two_boards_of_one_name_are_refused(tmp_path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from rig.evidence.app_calls import AppCall
-from rig.evidence.assemble import APP_LIES, UNASKED, TrialEvidence, judge_trial, reported
+from rig.evidence.assemble import APP_LIES, CRASHED_UNASKED, UNASKED, TrialEvidence, judge_trial, reported
 from rig.evidence.boots import Mark, MarkKind
 from rig.evidence.hazards import BARRED_IMAGE_BOOTS
 from rig.evidence.logparse import parse
@@ -36,6 +36,7 @@ BLANK = ERASED.pack()
 PASS, FAIL = Verdict.PASS, Verdict.FIRMWARE_FAIL
 BENCH, UNSURE = Verdict.BENCH_FAULT, Verdict.INCONCLUSIVE
 POWER, LINE, CUT, READ = MarkKind.POWER_ON, MarkKind.RESET_LINE, MarkKind.POWER_CUT, MarkKind.FLASH_READ
+RESTARTED, ASKED = MarkKind.RESTARTED, MarkKind.CRASH_ASKED
 POWERON, SOFTWARE = "0x1 (POWERON)", "0xc (RTC_SW_CPU_RST)"
 
 
@@ -110,9 +111,9 @@ class Story:
         self.calls.append(AppCall(kind, len(self.log), running, slot, error=error))
         return self
 
-    def verdict(self, config=CONFIG):
+    def verdict(self, config=CONFIG, **more):
         return judge_trial(
-            TrialEvidence(parse(self.log), self.marks, self.samples, self.flash, self.calls, TABLE, config)
+            TrialEvidence(parse(self.log), self.marks, self.samples, self.flash, self.calls, TABLE, config, **more)
         )
 
 
@@ -171,6 +172,79 @@ def test_a_rejection_that_the_app_tells_of_passes(updated):
     updated.agent("shutdown", entry0=left[0].hex(), entry1=left[1].hex())
     updated.boot("ota_0", "VALID", left, SOFTWARE)
     assert updated.read_back(left).verdict().verdict is PASS
+
+
+# --- restarts that the bench carries out for an emulator --------------------------------------------------------------
+
+
+@pytest.fixture
+def restarted(updated):
+    """The app of `updated` has gone on to announce a restart, and a fresh process started."""
+    left = on_trial("PENDING_VERIFY")
+    updated.agent("shutdown", entry0=left[0].hex(), entry1=left[1].hex()).did(RESTARTED)
+    return updated.boot("ota_0", "VALID", on_trial("ABORTED"))
+
+
+def test_a_power_on_reset_after_a_restart_is_the_doing_of_the_bench(restarted):
+    assert restarted.read_back(on_trial("ABORTED")).verdict().verdict is PASS
+
+
+def test_without_the_bench_doing_so_a_restart_that_is_a_power_on_is_a_bench_fault(restarted):
+    restarted.marks = [mark for mark in restarted.marks if mark.kind is not RESTARTED]
+    verdict = restarted.read_back(on_trial("ABORTED")).verdict()
+    assert (verdict.verdict, "reset reason is 0x1 (POWERON)" in verdict.reason) == (BENCH, True)
+
+
+def test_an_app_that_ends_unannounced_on_an_emulator_is_a_bench_fault(updated):
+    updated.did(RESTARTED).boot("ota_0", "VALID", on_trial("ABORTED"))
+    verdict = updated.read_back(on_trial("ABORTED")).verdict()
+    assert (verdict.verdict, verdict.reason) == (BENCH, f"boot 0: {CRASHED_UNASKED}")
+
+
+def test_a_crash_that_the_bench_asked_for_is_none_of_the_emulator(updated):
+    updated.did(ASKED).say("Guru Meditation Error: Core  0 panic'ed (Store access fault). Exception was unhandled.")
+    updated.did(RESTARTED).boot("ota_0", "VALID", on_trial("ABORTED"))
+    assert updated.read_back(on_trial("ABORTED")).verdict().verdict is PASS
+
+
+@pytest.mark.parametrize(("outcome", "expected"), [("panic", PASS), ("watchdog", PASS), ("pass", BENCH)])
+def test_diagnostics_that_end_in_a_crash_are_no_fault_of_the_emulator(outcome, expected):
+    story = Story(on_trial("NEW")).did(CUT, POWER).bootloader("ota_1", POWERON)
+    story.app("ota_1", "PENDING_VERIFY", on_trial("PENDING_VERIFY"), diag=outcome)
+    story.did(RESTARTED).boot("ota_0", "VALID", on_trial("ABORTED"))
+    assert story.read_back(on_trial("ABORTED")).verdict().verdict is expected
+
+
+def test_a_bootloader_that_finds_nothing_and_resets_is_judged_as_ever():
+    empty = KnownFlash(CONTENT[:0x10000] + b"\xff" * 0x20000)
+    story = Story((VALID, BLANK)).did(CUT, POWER)
+    story.flash = [(0, empty)]
+    for _ in range(2):
+        story.rom(POWERON).say("entry 0x403cc710", "I (26) boot: ESP-IDF v5.5.5 2nd stage bootloader")
+        story.say("E (43) esp_image: image at 0x10000 has invalid magic byte (nothing flashed here?)")
+        story.say("E (44) esp_image: image at 0x20000 has invalid magic byte (nothing flashed here?)")
+        story.say("E (46) boot: No bootable app partitions in the partition table")
+        story.did(RESTARTED)
+    assert CRASHED_UNASKED not in story.read_back((VALID, BLANK)).verdict().reason
+
+
+# --- apps without the serial contract ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"), [("PENDING_VERIFY", PASS), ("VALID", PASS), ("INVALID", PASS), ("ABORTED", FAIL)]
+)
+def test_a_silent_app_may_have_confirmed_or_rejected_itself(left, expected):
+    story = Story(on_trial("NEW")).did(CUT, POWER).bootloader("ota_1", POWERON)
+    story.say("I (60) app_init: App version:      2.0.0")
+    assert story.read_back(on_trial(left)).verdict(app_silent=True).verdict is expected
+
+
+def test_what_a_silent_app_left_for_the_next_boot_is_not_known():
+    story = Story(on_trial("NEW")).did(CUT, POWER).bootloader("ota_1", POWERON)
+    story.say("I (60) app_init: App version:      2.0.0").did(LINE).bootloader("ota_0", POWERON)
+    story.say("I (60) app_init: App version:      1.0.0")
+    assert story.read_back(on_trial("ABORTED")).verdict(app_silent=True).verdict is UNSURE
 
 
 # --- contradictions --------------------------------------------------------------------------------------------------
