@@ -79,6 +79,8 @@ def main() -> None:
     Start here:
       rig qualify                 run every qualification test, write a report
       rig qualify -k power_cut    only the tests whose name has "power_cut"
+      rig qualify --board a --board b
+                                  both at once, and where they differ
       rig serve --port 4000       a virtual board for esptool and any monitor
     """
     for stream in (sys.stdout, sys.stderr):
@@ -89,29 +91,47 @@ def main() -> None:
 
 @main.command(epilog=EXIT_CODES, short_help="Run the qualification tests and write a report.")
 @config_option
-@click.option("--board", metavar="NAME", help="The board of rig.toml to test.  [default: the first]")
+@click.option(
+    "--board",
+    "boards",
+    metavar="NAME",
+    multiple=True,
+    help="The board of rig.toml to test; give it again for more boards at once.  [default: the first]",
+)
 @click.option("-k", "select", metavar="EXPRESSION", help="Only tests whose name fits, as with pytest's -k.")
 @click.option(
     "--jobs",
     metavar="N",
     type=click.IntRange(1, 64),
-    help="How many copies of a virtual board work at once.  [default: two a core, 8 at most]",
+    help="How many copies of each virtual or emulated board work at once.  [default: for all virtual boards "
+    "together two a core, 8 at most]",
+)
+@click.option(
+    "--variant",
+    metavar="NAME",
+    help="The build variant to take wherever a test asks for plain rollback; no_rollback is the negative control.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print results.json; progress and table go to stderr.")
 @click.option(
     "--open/--no-open", "open_page", default=None, help="Open the report in a browser.  [default: on a desktop]"
 )
 def qualify(
-    config: Path, board: str | None, select: str | None, jobs: int | None, as_json: bool, open_page: bool | None
+    config: Path,
+    boards: tuple[str, ...],
+    select: str | None,
+    jobs: int | None,
+    variant: str | None,
+    as_json: bool,
+    open_page: bool | None,
 ) -> None:
     """Run the qualification tests and write a report: reports/<time>/index.html, junit.xml and results.json.
 
     Each requirement gets a verdict: pass, firmware fail, bench fault or inconclusive; what a board cannot show is
-    skipped with the reason.
+    skipped with the reason. Several boards are tested at the same time and compared; the worst verdict counts.
     """
     from rig import qualify_command
 
-    sys.exit(qualify_command.run(config, board, select, jobs, as_json=as_json, open_page=open_page))
+    sys.exit(qualify_command.run(config, boards, select, jobs, variant=variant, as_json=as_json, open_page=open_page))
 
 
 @main.command(short_help="Check the bootloader model against golden vectors.")
@@ -149,8 +169,17 @@ def conformance(files: tuple[Path, ...], show: int) -> None:
     show_default=True,
     help="TCP port on 127.0.0.1; 0 picks a free one.",
 )
+@click.option(
+    "--power-port",
+    metavar="PORT",
+    type=click.IntRange(0, 65535),
+    help="Also switch its power by HTTP on this TCP port of 127.0.0.1; 0 picks a free one.",
+)
+@click.option("--bridge-loses-power", is_flag=True, help="The serial port goes away while the power is off.")
 @click.option("--blank", is_flag=True, help="Start with erased flash instead of the rollback test app.")
-def serve(config: Path, board: str | None, port: int, blank: bool) -> None:
+def serve(
+    config: Path, board: str | None, port: int, power_port: int | None, bridge_loses_power: bool, blank: bool
+) -> None:
     """Open a virtual board to other programs over RFC2217, until Ctrl-C.
 
     It keeps real time and starts with the rollback test app in flash. One program at a time can be connected;
@@ -163,7 +192,8 @@ def serve(config: Path, board: str | None, port: int, blank: bool) -> None:
     """
     from rig import serve_command
 
-    serve_command.run(config, board, port, blank=blank)
+    how = serve_command.Serving(port, power_port, blank, bridge_loses_power)
+    serve_command.run(config, board, how)
 
 
 @main.command("list")
@@ -204,3 +234,95 @@ def requirements(output: Path | None) -> None:
         output.write_bytes(text)
     except OSError as error:
         raise UserError(f"{output}: cannot be written: {error.strerror}") from error
+
+
+@main.command(short_help="Build the firmware under test with ESP-IDF.")
+@config_option
+@click.option(
+    "--target",
+    "targets",
+    metavar="CHIP",
+    multiple=True,
+    help="Build for this chip; may be repeated.  [default: the chips of the boards whose firmware is built]",
+)
+@click.option(
+    "--variant",
+    "variants",
+    metavar="NAME",
+    multiple=True,
+    help="Build sdkconfig.ci.NAME; may be repeated.  [default: all that differ only in how the bootloader decides]",
+)
+@click.option(
+    "--version",
+    "versions",
+    metavar="VERSION",
+    multiple=True,
+    help="The version the app says; may be repeated.  [default: those the qualification tests use]",
+)
+@click.option(
+    "--project",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="The ESP-IDF project to build.  [default: firmware_under_test]",
+)
+@click.option(
+    "--builds",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where builds go.  [default: firmware.builds of rig.toml]",
+)
+@click.option(
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(1, 256),
+    help="How many compilers may run at once.  [default: one a core and two more]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON; progress goes to stderr.")
+def build(
+    config: Path,
+    targets: tuple[str, ...],
+    variants: tuple[str, ...],
+    versions: tuple[str, ...],
+    project: Path | None,
+    builds: Path | None,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Build the firmware under test with ESP-IDF, for boards whose firmware is built.
+
+    Needs ESP-IDF v5.1 or later, active in this shell (. $IDF_PATH/export.sh). Each build is checked, then put into
+    builds/CHIP/VARIANT/VERSION, whole or not at all. Virtual boards need none of this.
+
+    \b
+    Exit codes:
+      0    all were built
+      2    no ESP-IDF, or the firmware does not build
+      3    bench fault, as a full disk
+      130  interrupted
+    """
+    from rig import build_command
+
+    sys.exit(
+        build_command.run(config, targets, variants, versions, project, builds, jobs, as_json=as_json),
+    )
+
+
+@main.command(short_help="Say what a board lacks, and what to do about it.")
+@config_option
+@click.argument("board", metavar="[BOARD]", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def doctor(config: Path, board: str | None, as_json: bool) -> None:
+    """Say for each board of rig.toml, or for one, what is present, what is missing and what to do about it.
+
+    Nothing is flashed and no power switched, but an attached chip is asked who it is, which resets it.
+
+    \b
+    Exit codes:
+      0    nothing is missing
+      2    wrong use or broken input
+      3    something is missing
+      130  interrupted
+    """
+    from rig import doctor_command
+
+    sys.exit(doctor_command.run(config, board, as_json=as_json))

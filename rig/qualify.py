@@ -1,7 +1,8 @@
 """Run the qualification tests on the boards of a bench and collect what they found.
 
-pytest runs as a process of its own; its results come back as JSON lines while it runs, so progress is live and a
-crash loses nothing that was finished. It and its workers form a process group of their own, which never outlives us.
+pytest runs as a process of its own for each board, all at the same time; results come back as JSON lines while it runs,
+so progress is live and a crash loses nothing that was finished. It and its workers form a process group of their own,
+which never outlives us.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,11 @@ POLL_S = 0.1
 GRACE_S = 5.0
 """How long an interrupted pytest may take to let go of its board."""
 COMPLAINT_LINES = 40
-PYTEST = (sys.executable, "-m", "pytest", "-q", "--color=no", "-p", "no:pytest_embedded")
+LOG = "pytest.log"
+"""What pytest itself printed, in the folder of its board."""
+PYTEST = (sys.executable, "-m", "pytest", "-q", "--color=no", "-p", "no:pytest_embedded", "-p", "no:cacheprovider")
 """pytest-embedded is used as a library. Its plugin forks a process in every worker, which keeps the pipe to xdist open
-when the worker dies: xdist would wait for it for ever."""
+when the worker dies: xdist would wait for it for ever. pytest's cache would be written by all boards at once."""
 NOTHING_SELECTED = 5
 FINISHED = (0, 1, NOTHING_SELECTED)
 """pytest's exit codes for having run to the end: all passed, some failed, none fitted."""
@@ -37,16 +39,19 @@ FINISHED = (0, 1, NOTHING_SELECTED)
 
 @dataclass(frozen=True)
 class Collected:
+    board: str
     count: int
 
 
 @dataclass(frozen=True)
 class Started:
+    board: str
     test: str
 
 
 @dataclass(frozen=True)
 class Finished:
+    board: str
     result: TestResult
 
 
@@ -54,6 +59,7 @@ class Finished:
 class Ended:
     """pytest is gone. `complaint` is its own last words."""
 
+    board: str
     exit_code: int
     complaint: str
 
@@ -63,7 +69,12 @@ Event = Collected | Started | Finished | Ended
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run: `tests` is the folder of qualification tests, `folder` receives evidence and pytest's output."""
+    """What to run on one board.
+
+    `tests` is the folder of qualification tests. `folder`, of this board alone, receives evidence and pytest's output;
+    results name their evidence relative to the folder above it. `variant` takes the place of the build variant
+    `rollback`.
+    """
 
     config: Path
     tests: Path
@@ -71,13 +82,16 @@ class Plan:
     board: str
     jobs: int
     select: str | None = None
+    variant: str | None = None
 
     def command(self) -> list[str]:
         arguments = [
             *PYTEST, str(self.tests),
             "--rig-config", str(self.config), "--board", self.board,
-            "--rig-results", str(self.results), "--rig-evidence", str(self.folder / "tests"),
+            "--rig-results", str(self.results), "--rig-evidence", str(self.folder),
         ]  # fmt: skip
+        if self.variant is not None:
+            arguments += ["--variant", self.variant]
         if self.jobs > 1:
             arguments += ["-n", str(self.jobs)]
         return arguments + _selection(self.select)
@@ -85,6 +99,10 @@ class Plan:
     @property
     def results(self) -> Path:
         return self.folder / "results.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / LOG
 
 
 def find_tests(config: Path) -> Path:
@@ -146,46 +164,82 @@ def _end_of(output: str) -> str:
     return "\n".join(output.strip().splitlines()[-COMPLAINT_LINES:])
 
 
-def run(plan: Plan) -> Generator[Event, None, None]:
-    """Run the plan; yields events as they happen and ends with `Ended`. Close it to end pytest early.
+def run(*plans: Plan) -> Generator[Event, None, None]:
+    """Run the plans at the same time, each in a pytest of its own; yields events as they happen, one `Ended` for each.
 
-    Raises UserError if the folder cannot be written.
+    A pytest that crashes does not touch the others. Close it to end all of them early. Raises OSError if a folder
+    cannot be written.
     """
-    log = plan.folder / "pytest.log"
-    try:
-        plan.folder.mkdir(parents=True)
-        output = log.open("wb")
-    except (OSError, ValueError) as error:
-        # ValueError: a path with a NUL in it
-        raise UserError(
-            f"{str(plan.folder.parent)!r}: no report can be written there: {error}",
-            hint="bench.reports in rig.toml names another folder",
-        ) from error
-    with output:
-        process = subprocess.Popen(
-            plan.command(), cwd=plan.tests.parents[1], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            env=_environment(), start_new_session=True,
-        )  # fmt: skip
+    sessions: list[_Session] = []
+    with contextlib.ExitStack() as outputs:
         try:
-            yield from _follow(plan.results, process)
+            for plan in plans:
+                plan.folder.mkdir(parents=True)
+                output = outputs.enter_context(plan.log.open("wb"))
+                process = subprocess.Popen(
+                    plan.command(), cwd=plan.tests.parents[1], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                    env=_environment(), start_new_session=True,
+                )  # fmt: skip
+                sessions.append(_Session(plan, process))
+            while sessions:
+                time.sleep(POLL_S)
+                for session in list(sessions):
+                    over = session.process.poll() is not None
+                    yield from session.news()
+                    if over:
+                        _end_leftovers([session])
+                        sessions.remove(session)
+                        yield session.ended()
         finally:
-            if process.returncode not in FINISHED:
-                _end(process)
-    yield Ended(process.returncode, _end_of(log.read_text(encoding="utf-8", errors="replace")))
+            _end_leftovers(sessions)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Give pytest time to let go of its board, then leave nothing of it; a second Ctrl-C cuts that time short."""
+class _Session:
+    """pytest at work on one board, and how much of its results has been read."""
+
+    def __init__(self, plan: Plan, process: subprocess.Popen[bytes]) -> None:
+        self.plan = plan
+        self.process = process
+        self._position = 0
+
+    def news(self) -> Iterator[Event]:
+        """What happened since the last call; a line that is not yet whole waits for the next one."""
+        if not self.plan.results.exists():
+            return
+        with self.plan.results.open("rb") as stream:
+            stream.seek(self._position)
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    break
+                self._position += len(line)
+                yield from _event(self.plan.board, json.loads(line))
+
+    def ended(self) -> Ended:
+        said = self.plan.log.read_text(encoding="utf-8", errors="replace")
+        return Ended(self.plan.board, self.process.returncode, _end_of(said))
+
+
+def _end_leftovers(sessions: Sequence[_Session]) -> None:
+    """Leave nothing of those that did not run to their end; all get time to let go of their boards.
+
+    A second Ctrl-C cuts that time short.
+    """
+    processes = [session.process for session in sessions if session.process.returncode not in FINISHED]
     try:
-        _signal_group(process.pid, signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_S)
-    finally:
-        _signal_group(process.pid, signal.SIGKILL)
-        process.wait()
+        for process in processes:
+            _signal_group(process.pid, signal.SIGINT)
         deadline = time.monotonic() + GRACE_S
-        while _signal_group(process.pid, 0) and time.monotonic() < deadline:
-            time.sleep(POLL_S / 10)
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(deadline - time.monotonic(), 0.0))
+    finally:
+        for process in processes:
+            _signal_group(process.pid, signal.SIGKILL)
+        deadline = time.monotonic() + GRACE_S
+        for process in processes:
+            process.wait()
+            while _signal_group(process.pid, 0) and time.monotonic() < deadline:
+                time.sleep(POLL_S / 10)
 
 
 def _signal_group(group: int, number: int) -> bool:
@@ -197,31 +251,10 @@ def _signal_group(group: int, number: int) -> bool:
     return True
 
 
-def _follow(path: Path, process: subprocess.Popen[bytes]) -> Iterator[Event]:
-    position = 0
-    while True:
-        over = process.poll() is not None
-        if path.exists():
-            with path.open("rb") as stream:
-                stream.seek(position)
-                for line in stream:
-                    if not line.endswith(b"\n"):
-                        break
-                    position += len(line)
-                    yield from _event(json.loads(line))
-        if over:
-            return
-        time.sleep(POLL_S)
-
-
-def _event(line: dict[str, Any]) -> Iterator[Event]:
+def _event(board: str, line: dict[str, Any]) -> Iterator[Event]:
     if "collected" in line:
-        yield Collected(line["collected"])
+        yield Collected(board, line["collected"])
     elif "started" in line:
-        yield Started(line["started"])
+        yield Started(board, line["started"])
     elif "result" in line:
-        yield Finished(TestResult.model_validate(line["result"]))
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
+        yield Finished(board, TestResult.model_validate(line["result"]))

@@ -9,33 +9,47 @@ import shutil
 import signal
 import sys
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
 import rig
 from rig import qualify
-from rig.boards import inventory, kinds
+from rig.boards import inventory
 from rig.boards.inventory import BenchConfig, BoardSection
-from rig.errors import BenchFault, Inconclusive
+from rig.errors import BenchFault, Inconclusive, UserError
 from rig.evidence.records import Requirement, RunRecord, TestResult, Verdict
 from rig.evidence.report import write_report
 from rig.evidence.terminal import RunProgress, exit_code, print_summary
+from rig.qualify_boards import board_facts, choose, copies, firmware_facts
 from rig.requirements_command import uncovered
 from rig.screen import Screen
+from rig.virtual.builds import read_variant
 
 Carried = dict[str, list[Requirement]]
 SIGNAL_EXIT = 128
 """What shells add to the number of the signal that ended a command."""
+TESTS = "tests"
+"""The folder of a report that holds a folder of evidence for each board."""
 
 
 def run(
-    config: Path, board: str | None, select: str | None, jobs: int | None, *, as_json: bool, open_page: bool | None
+    config: Path,
+    boards: Sequence[str],
+    select: str | None,
+    jobs: int | None,
+    *,
+    variant: str | None,
+    as_json: bool,
+    open_page: bool | None,
 ) -> int:
     """The exit code of `rig qualify`; see `rig.errors` for what it may raise."""
     bench = inventory.load(config)
-    section = bench.find(board) if board else bench.board[0]
+    sections = choose(bench, boards)
+    jobs_of = copies(sections, jobs)
+    if variant is not None:
+        read_variant(variant)  # refuses an unknown one
     tests = qualify.find_tests(config)
     screen = Screen(stderr=as_json)
     started = datetime.now().astimezone()
@@ -50,18 +64,29 @@ def run(
                 f"no test fits -k {shlex.quote(select)}" if select else f"{tests} holds no test",
                 hint="rig requirements lists the tests",
             )
-        plan = qualify.Plan(config.resolve(), tests, partial, section.name, jobs or _default_jobs(section), select)
-        results, ended = _follow(plan, screen, len(carried))
-        if not results:
-            raise BenchFault(f"{_end_in_words(ended)} before any test finished:\n{ended.complaint}")
-        results += _lost(section, carried, results, ended, started)
+        _make(partial)
+        plans = [
+            qualify.Plan(
+                config.resolve(), tests, partial / TESTS / section.name, section.name, jobs_of[section.name], select,
+                variant,
+            )
+            for section in sections
+        ]  # fmt: skip
+        found, ended = _follow(plans, screen, len(carried))
+        if not any(found.values()):
+            raise BenchFault(_nothing_ran(ended))
+        results = []
+        for section in sections:
+            own = [_placed(result, section, partial) for result in found[section.name]]
+            results += own + _lost(section, carried, own, ended[section.name], started)
         requirements = [requirement for listed in carried.values() for requirement in listed]
         # A whole run also says what nothing tests yet; a selection says nothing of the rest.
         requirements += uncovered(tests) if select is None else []
-        record = _record(bench, section, requirements, [_relative(result, partial) for result in results], started)
+        record = _record(bench, sections, variant, requirements, results, started)
         try:
             write_report(record, partial)
-            plan.results.unlink()
+            for plan in plans:
+                plan.results.unlink(missing_ok=True)
             final = _rename(partial, final)
         except OSError as error:
             print_summary(record, screen)
@@ -71,11 +96,13 @@ def run(
         # JSON is UTF-8, whatever the terminal's encoding.
         sys.stdout.buffer.write((final / "results.json").read_bytes())
     print_summary(record, screen, report=page)
-    if ended.exit_code not in qualify.FINISHED:
-        screen.print(f"{_end_in_words(ended)}; see {final / 'pytest.log'}", highlight=False, soft_wrap=True)
+    crashed = [end for end in ended.values() if end.exit_code not in qualify.FINISHED]
+    for end in crashed:
+        log = final / TESTS / end.board / qualify.LOG
+        screen.print(f"{_end_in_words(end)} on {end.board}; see {log}", highlight=False, soft_wrap=True)
     if (open_page if open_page is not None else _has_desktop()) and not webbrowser.open(page.as_uri()):
         screen.print("no browser could be started")
-    return exit_code(record) or (BenchFault.exit_code if ended.exit_code not in qualify.FINISHED else 0)
+    return exit_code(record) or (BenchFault.exit_code if crashed else 0)
 
 
 @contextlib.contextmanager
@@ -104,21 +131,47 @@ def _removed_on_error(folder: Path) -> Iterator[None]:
         raise
 
 
-def _follow(plan: qualify.Plan, screen: Screen, total: int) -> tuple[list[TestResult], qualify.Ended]:
-    results: list[TestResult] = []
-    with contextlib.closing(qualify.run(plan)) as events, RunProgress(screen, total) as progress:
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except (OSError, ValueError) as error:
+        # ValueError: a path with a NUL in it
+        raise UserError(
+            f"{str(folder.parent)!r}: no report can be written there: {error}",
+            hint="bench.reports in rig.toml names another folder",
+        ) from error
+
+
+def _follow(
+    plans: Sequence[qualify.Plan], screen: Screen, total: int
+) -> tuple[dict[str, list[TestResult]], dict[str, qualify.Ended]]:
+    """Results and end of each board's pytest, by the board's name."""
+    results: dict[str, list[TestResult]] = {plan.board: [] for plan in plans}
+    ended: dict[str, qualify.Ended] = {}
+    progress = RunProgress(screen, {plan.board: total for plan in plans})
+    with contextlib.closing(qualify.run(*plans)) as events, progress:
         for event in events:
             match event:
-                case qualify.Collected(count):
-                    progress.total = count
-                case qualify.Started(test):
-                    progress.started(test)
-                case qualify.Finished(result):
-                    results.append(result)
-                    progress.done(result)
-                case qualify.Ended():
-                    return sorted(results, key=lambda result: result.test), event
-    raise AssertionError("qualify.run always ends with Ended")
+                case qualify.Collected(board, count):
+                    progress.expect(board, count)
+                case qualify.Started(board, test):
+                    progress.started(board, test)
+                case qualify.Finished(board, result):
+                    results[board].append(result)
+                    progress.done(board, result)
+                case qualify.Ended(board, code):
+                    ended[board] = event
+                    progress.ended(board, "" if code in qualify.FINISHED else _end_in_words(event))
+    return {board: sorted(some, key=lambda result: result.test) for board, some in results.items()}, ended
+
+
+def _nothing_ran(ended: Mapping[str, qualify.Ended]) -> str:
+    several = len(ended) > 1
+    said = [
+        f"{_end_in_words(end)} {f'on {board} ' if several else ''}before any test finished:\n{end.complaint}"
+        for board, end in ended.items()
+    ]
+    return "\n".join(said)
 
 
 def _lost(
@@ -138,7 +191,7 @@ def _lost(
             started=started,
             duration_s=0.0,
             details=ended.complaint,
-            evidence={"pytest.log": "pytest.log"},
+            evidence={qualify.LOG: f"{TESTS}/{section.name}/{qualify.LOG}"},
         )
         for test, requirements in carried.items()
         if test not in finished
@@ -151,17 +204,26 @@ def _end_in_words(ended: qualify.Ended) -> str:
     return f"pytest ended with exit code {ended.exit_code}"
 
 
-def _relative(result: TestResult, folder: Path) -> TestResult:
-    """With evidence named as it lies in the report, whose folder has not got its name yet."""
+def _placed(result: TestResult, section: BoardSection, folder: Path) -> TestResult:
+    """With its board, and with evidence named as it lies in the report, whose folder has not got its name yet."""
     here = f"{folder}{os.sep}"
     return result.model_copy(
-        update={"reason": result.reason.replace(here, ""), "details": result.details.replace(here, "")}
+        update={
+            # A test that never asked for the board does not know it.
+            "board": section.name,
+            "kind": section.kind,
+            "chip": section.chip,
+            "reason": result.reason.replace(here, ""),
+            "details": result.details.replace(here, ""),
+            "evidence": {name: f"{TESTS}/{path}" for name, path in result.evidence.items()},
+        }
     )
 
 
 def _record(
     bench: BenchConfig,
-    section: BoardSection,
+    sections: Sequence[BoardSection],
+    variant: str | None,
     requirements: list[Requirement],
     results: list[TestResult],
     started: datetime,
@@ -171,8 +233,9 @@ def _record(
         started=started,
         finished=datetime.now().astimezone(),
         command=shlex.join(["rig", *sys.argv[1:]]),
-        boards=[{key: str(value) for key, value in kinds.describe(section).items() if key in ("name", "kind", "chip")}],
-        firmware=[{"source": "synthesised test app", "ESP-IDF": bench.firmware.idf_version}],
+        variant=variant,
+        boards=[board_facts(section) for section in sections],
+        firmware=firmware_facts(bench, sections, results),
         requirements=list({requirement.id: requirement for requirement in requirements}.values()),
         results=results,
     )
@@ -184,11 +247,6 @@ def _rename(partial: Path, final: Path) -> Path:
         target = final.with_name(f"{final.name}-{number}")
         number += 1
     return partial.rename(target)
-
-
-def _default_jobs(section: BoardSection) -> int:
-    # A virtual board mostly waits, as esptool does for its reset sequence: two a core.
-    return min(2 * (os.cpu_count() or 1), 8) if section.kind == "virtual" else 1
 
 
 def _has_desktop() -> bool:

@@ -6,6 +6,7 @@ that knows only red and green never shows them green; skipped carries its reason
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from xml.etree import ElementTree as Xml
 
 from rig.evidence.records import RunRecord, TestResult, Verdict
@@ -28,6 +29,7 @@ def render_junit(run: RunRecord) -> str:
         first = min(result.started for result in results)
         facts = {"name": xml_text(board), **_sums(results), "timestamp": first.isoformat(timespec="seconds")}
         suite = Xml.SubElement(root, "testsuite", facts)
+        _add_properties(suite, _suite_properties(run, board))
         for result in results:
             _case(suite, result)
     Xml.indent(root)
@@ -50,15 +52,25 @@ def _case(suite: Xml.Element, result: TestResult) -> None:
     module = file.replace(".py", "").replace("/", ".").replace("::", ".")
     facts = {"classname": xml_text(module or result.board), "name": xml_text(name), "time": f"{result.duration_s:.3f}"}
     case = Xml.SubElement(suite, "testcase", facts)
-    properties = Xml.SubElement(case, "properties")
-    for key, value in _properties(result):
-        Xml.SubElement(properties, "property", {"name": key, "value": xml_text(value)})
+    _add_properties(case, _properties(result))
     if element := _ELEMENT.get(result.verdict):
         message = one_line(xml_text(result.reason)) or "no reason given"
         outcome = Xml.SubElement(case, element, {"message": message, "type": result.verdict.value})
         outcome.text = xml_text("\n\n".join(part for part in (result.reason, result.details) if part))
     if notes := _notes(result):
         Xml.SubElement(case, "system-out").text = xml_text("\n".join(notes))
+
+
+def _add_properties(element: Xml.Element, facts: Iterable[tuple[str, str]]) -> None:
+    properties = Xml.SubElement(element, "properties")
+    for key, value in facts:
+        Xml.SubElement(properties, "property", {"name": xml_text(key), "value": xml_text(value)})
+
+
+def _suite_properties(run: RunRecord, board: str) -> list[tuple[str, str]]:
+    """What is known of a board, and the build variant if it is not the usual one."""
+    facts = [fact for known in run.boards if known.get("name") == board for fact in known.items()]
+    return (facts or [("name", board)]) + ([("variant", run.variant)] if run.variant is not None else [])
 
 
 def _properties(result: TestResult) -> list[tuple[str, str]]:

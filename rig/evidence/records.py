@@ -53,6 +53,10 @@ class BootRecord(Record):
     ended_by: str | None = Field(default=None, description="restart, panic, watchdog, power cut, reset line, ...")
     log_lines: tuple[int, int] | None = Field(default=None, description="first and last line number in console.log")
     notes: list[str] = Field(default_factory=list)
+    fresh_process: bool = Field(
+        default=False,
+        description="the guest asked for a restart and the bench started its emulator afresh: the reset is the bench's",
+    )
 
 
 class Hazard(Record):
@@ -83,6 +87,9 @@ class TestResult(Record):
     cuts: list[float] = Field(default_factory=list, description="when power was cut, seconds since the test began")
     evidence: dict[str, str] = Field(default_factory=dict, description="name to path relative to the report folder")
     details: str = Field(default="", description="expected against seen, with log lines, for a person")
+    firmware: dict[str, str] = Field(
+        default_factory=dict, description="the build on the board, as known: build, version, ESP-IDF, ELF SHA-256, ..."
+    )
 
 
 class Requirement(Record):
@@ -101,7 +108,8 @@ class RunRecord(Record):
     started: datetime
     finished: datetime
     command: str
-    boards: list[dict[str, str]] = Field(default_factory=list)
-    firmware: list[dict[str, str]] = Field(default_factory=list)
+    variant: str | None = Field(default=None, description="build variant that took the place of `rollback`")
+    boards: list[dict[str, str]] = Field(default_factory=list, description="name, kind, chip, how it is flashed, ...")
+    firmware: list[dict[str, str]] = Field(default_factory=list, description="board, source, build, version, ...")
     requirements: list[Requirement]
     results: list[TestResult]

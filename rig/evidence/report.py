@@ -15,11 +15,15 @@ from markupsafe import Markup
 
 from rig.evidence.junit import render_junit
 from rig.evidence.records import RunRecord, TestResult, Verdict
-from rig.evidence.report_page import coverage, summary
+from rig.evidence.report_page import coverage, differences, summary
 from rig.evidence.report_page.lanes import chart
 from rig.evidence.report_page.text import clean, one_line, relative_link, seconds
 
 PAGE = Path(__file__).parent / "report_page"
+ODD = (differences.DIFFERS, differences.BOOTS)
+"""Marks of a test that went differently on different boards."""
+TITLES = {"how": "flashed"}
+"""Heads of columns whose keys in results.json do not say enough."""
 
 
 def write_report(run: RunRecord, folder: Path) -> Path:
@@ -49,9 +53,12 @@ def render_page(run: RunRecord) -> str:
         finalize=_presentable,
     )
     script = (PAGE / "page.js").read_text(encoding="utf-8")
-    anchors = {id(result): f"t{number}" for number, result in enumerate(run.results, 1)}
+    compared = differences.comparisons(run)
+    anchors = _anchors(compared)
     sentences = {requirement.id: requirement.text for requirement in run.requirements}
     rows = summary.rows(run)
+    marks = differences.marks(rows, compared)
+    mark_of = {id(row): mark for row, mark in zip(rows, marks, strict=True)}
     cover = coverage.coverage(run.results)
     return environment.get_template("page.html.j2").render(
         run=run,
@@ -73,8 +80,18 @@ def render_page(run: RunRecord) -> str:
         states=coverage.STATES,
         todo=[cell for cell in cover.cells if "bootloader" in cell.missing],
         unexpected=any(cell.unexpected for cell in cover.cells),
+        titles=TITLES,
+        instead=summary.instead(run),
+        by_board=summary.by_board(run),
+        compared=compared,
+        differ=differences.sums(run),
+        different=sorted((test for test in compared if test.mark in ODD), key=lambda test: ODD.index(test.mark)),
+        odd_marks=ODD,
+        marks=marks,
+        mark_of=lambda row: mark_of[id(row)],
+        worst=summary.worst,
         took=seconds((run.finished - run.started).total_seconds()),
-        anchor=lambda result: anchors[id(result)],
+        anchor=lambda thing: anchors[id(thing)],
         sentences=lambda result: [f"{name}: {sentences[name]}" for name in result.requirements if name in sentences],
         chart_of=chart,
         css_name=_css_name,
@@ -108,9 +125,19 @@ def headline(run: RunRecord) -> str:
     return f"All {_tests(ran)} passed" if ran > 1 else "The one test passed"
 
 
-def short_name(result: TestResult) -> str:
+def short_name(result: TestResult | differences.Comparison) -> str:
     """The test's own name, without its file."""
     return summary.split_test(result.test)[1]
+
+
+def _anchors(compared: Sequence[differences.Comparison]) -> dict[int, str]:
+    """Where each test and each of its results stands in the page, by `id()`: a lone result stands for its test."""
+    found: dict[int, str] = {}
+    for number, test in enumerate(compared, 1):
+        found[id(test)] = f"t{number}"
+        for place, result in enumerate(test.results, 1):
+            found[id(result)] = f"t{number}-{place}" if test.several else f"t{number}"
+    return found
 
 
 def _tests(number: int) -> str:

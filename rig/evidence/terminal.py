@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -14,13 +16,15 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from rig.evidence.records import RunRecord, TestResult, Verdict
+from rig.evidence.report_page import differences
 from rig.evidence.report_page.summary import (
     LETTER,
-    PRECEDENCE,
+    by_board,
     count,
     counts_line,
     exit_code,
     hazards,
+    instead,
     overall,
     rows,
     skip_reasons,
@@ -40,20 +44,31 @@ STYLE = {
     Verdict.SKIPPED: "dim",
 }
 
+MARK_STYLE = {differences.DIFFERS: "bold red", differences.BOOTS: "bold"}
+"""Of what makes a difference; what cannot be compared makes none."""
+
 _WIDEST = 120
+_SHOWN = 3
 _BAR = 20
 _LOUD = (Verdict.FIRMWARE_FAIL, Verdict.BENCH_FAULT, Verdict.INCONCLUSIVE)
 
 
 def print_summary(run: RunRecord, console: Console, report: Path | None = None) -> None:
-    """Print the table of requirement, board and verdict, reasons, hazards, the sums and the path of the report.
+    """Print the table of requirement, board and verdict, reasons, differences between boards, hazards, the sums and the
+    path of the report.
 
     Verdicts are words, so nothing is lost without colour; fits 80 columns.
     """
+    _print_variant(run, console)
     console.print(_table(run, console))
     _print_reasons(run, console)
     _print_skips(run, console)
     _print_hazards(run, console)
+    _print_differences(run, console)
+    _print_variant(run, console)
+    several = by_board(run)
+    for board, results in several if len(several) > 1 else []:
+        console.print(_line(f"{board}: {_seen(results)}", "", console))
     console.print(_line(counts_line(run.results), STYLE[overall(run)], console))
     if not any(result.verdict is not Verdict.SKIPPED for result in run.results):
         console.print(_line("nothing was tested", STYLE[Verdict.INCONCLUSIVE], console))
@@ -64,18 +79,27 @@ def print_summary(run: RunRecord, console: Console, report: Path | None = None) 
         console.print(Text(f"report: {_plain(str(report), console)}"), soft_wrap=True)
 
 
+@dataclass
+class _Board:
+    """How far the tests on one board are."""
+
+    total: int | None
+    finished: list[TestResult] = field(default_factory=list)
+    running: dict[str, None] = field(default_factory=dict)
+    end: str | None = None
+
+
 class RunProgress:
     """Shows how far a run is; used as a context manager around the tests.
 
-    On a terminal: one live line with a bar, the time, the sums and the tests now running, above it a line for each test
-    that did not pass or was skipped. Anywhere else: one line per finished test, nothing more.
+    On a terminal: a live line for each board with a bar, the time, the sums and the tests now running, above them a
+    line for each test that did not pass or was skipped. Anywhere else: one line per finished test, nothing more.
     """
 
-    def __init__(self, console: Console, total: int | None = None) -> None:
+    def __init__(self, console: Console, boards: Mapping[str, int | None]) -> None:
+        """`boards` holds the number of tests on each board, None if it is not known yet."""
         self.console = console
-        self.total = total
-        self.finished: list[TestResult] = []
-        self.running: dict[tuple[str, str], None] = {}
+        self._boards = {board: _Board(total) for board, total in boards.items()}
         self._live: Progress | None = None
 
     def __enter__(self) -> RunProgress:
@@ -84,7 +108,8 @@ class RunProgress:
             text = TextColumn("{task.fields[line]}", markup=False, table_column=line)
             columns = (BarColumn(_BAR), TimeElapsedColumn(), text)
             self._live = Progress(*columns, console=self.console, refresh_per_second=8, transient=True, expand=True)
-            self._live.add_task("", total=self.total, line=self._status())
+            for board, state in self._boards.items():
+                self._live.add_task("", total=state.total, line=self._status(board))
             self._live.start()
         return self
 
@@ -95,47 +120,66 @@ class RunProgress:
             self._live.stop()
             self._live = None
 
-    def started(self, test: str, board: str = "") -> None:
+    def expect(self, board: str, total: int) -> None:
+        """This many tests there will be on a board."""
+        self._boards[board].total = total
+        self._refresh()
+
+    def started(self, board: str, test: str) -> None:
         """A test has begun on a board; several may run at once."""
-        self.running[test, board] = None
+        self._boards[board].running[test] = None
         self._refresh()
 
-    def done(self, result: TestResult) -> None:
-        """A test has ended."""
-        self.running.pop((result.test, result.board), None)
-        self.running.pop((result.test, ""), None)
-        self.finished.append(result)
+    def done(self, board: str, result: TestResult) -> None:
+        """A test has ended on a board."""
+        self._boards[board].running.pop(result.test, None)
+        self._boards[board].finished.append(result)
         if self._live is None or result.verdict is not Verdict.PASS:
-            self.console.print(self._finished_line(result), soft_wrap=True)
+            self.console.print(self._finished_line(board, result), soft_wrap=True)
         self._refresh()
 
-    def line(self) -> str:
-        """The live line as plain text: done of total, sums so far without zeros, what runs now."""
-        counts = count(self.finished)
-        sums = ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in PRECEDENCE if counts[verdict])
-        now = ", ".join(" on ".join(filter(None, (split_test(test)[1], board))) for test, board in self.running)
-        if not self.finished and not now:
+    def ended(self, board: str, end: str = "") -> None:
+        """No more tests will run on a board; `end` says why if it is not because all are done."""
+        self._boards[board].running.clear()
+        self._boards[board].end = end or "finished"
+        # The others go on; of the only board all is said at the end.
+        if end and len(self._boards) > 1:
+            self.console.print(_line(f"{board}: {end}", STYLE[Verdict.BENCH_FAULT], self.console), soft_wrap=True)
+        self._refresh()
+
+    def line(self, board: str) -> str:
+        """A live line as plain text: the board if there are several, done of total, sums so far, what runs now."""
+        state = self._boards[board]
+        name = board.ljust(max(map(len, self._boards))) if len(self._boards) > 1 else ""
+        now = state.end or ", ".join(split_test(test)[1] for test in state.running)
+        if not state.finished and not now:
             now = "starting"
-        return "  ".join(part for part in (self._position(), sums, one_line(now)) if part)
+        return "  ".join(part for part in (name, _position([state]), _seen(state.finished), one_line(now)) if part)
 
-    def _position(self) -> str:
-        total = "?" if self.total is None else str(max(self.total, len(self.finished)))
-        return f"[{len(self.finished):>{len(total)}}/{total}]"
-
-    def _finished_line(self, result: TestResult) -> Text:
-        name = _plain(f"{split_test(result.test)[1]} on {result.board}", self.console)
-        text = Text(f"{self._position()} ")
+    def _finished_line(self, board: str, result: TestResult) -> Text:
+        name = _plain(f"{split_test(result.test)[1]} on {board}", self.console)
+        text = Text(f"{_position(self._boards.values())} ")
         text.append(f"{LETTER[result.verdict]} {result.verdict.value:13}", style=STYLE[result.verdict])
         text.append(f" {name}  {seconds(result.duration_s)}")
         return text
 
-    def _status(self) -> str:
-        return _encodable(self.line(), self.console)
+    def _status(self, board: str) -> str:
+        return _encodable(self.line(board), self.console)
 
     def _refresh(self) -> None:
-        if self._live is not None:
-            task = self._live.task_ids[0]
-            self._live.update(task, completed=len(self.finished), total=self.total, line=self._status())
+        if self._live is None:
+            return
+        for task, (board, state) in zip(self._live.task_ids, self._boards.items(), strict=True):
+            self._live.update(task, completed=len(state.finished), total=state.total, line=self._status(board))
+
+
+def _position(boards: Iterable[_Board]) -> str:
+    """`[ 3/96]`: finished of all, `?` while not every board's number is known."""
+    states = list(boards)
+    finished = sum(len(state.finished) for state in states)
+    totals = [max(state.total, len(state.finished)) for state in states if state.total is not None]
+    total = str(sum(totals)) if len(totals) == len(states) else "?"
+    return f"[{finished:>{len(total)}}/{total}]"
 
 
 def _table(run: RunRecord, console: Console) -> Table:
@@ -145,12 +189,15 @@ def _table(run: RunRecord, console: Console) -> Table:
     table.add_column("Sentence", ratio=1, overflow="fold")
     table.add_column("Board", no_wrap=True)
     table.add_column("Verdict", no_wrap=True, min_width=15)
-    for row in rows(run):
+    found = rows(run)
+    for row, mark in zip(found, differences.marks(found, differences.comparisons(run)), strict=True):
         requirement = row.requirement
         cells = [cell for cell in row.results if cell] or [()]
         sentence = requirement.text if requirement.id else split_test(requirement.text)[1]
         table.add_row(
-            Text(_shortened(requirement.id or "-", 14, console)),
+            Text.assemble(
+                _shortened(requirement.id or "-", 14, console), (f"\n{mark}" if mark else "", MARK_STYLE.get(mark, ""))
+            ),
             Text(_plain(sentence, console)),
             Text("\n".join(_shortened(cell[0].board, 16, console) if cell else "-" for cell in cells)),
             Text("\n").join(_verdict(cell) for cell in cells),
@@ -166,6 +213,11 @@ def _verdict(cell: tuple[TestResult, ...]) -> Text:
     same = sum(result.verdict is verdict for result in cell)
     share = f" {same}/{len(cell)}" if len(cell) > same else ""
     return Text(f"{LETTER[verdict]} {verdict.value}{share}", style=STYLE[verdict])
+
+
+def _seen(results: Iterable[TestResult]) -> str:
+    """Sums without zeros."""
+    return ", ".join(f"{number} {verdict.value}" for verdict, number in count(results).items() if number)
 
 
 def _print_reasons(run: RunRecord, console: Console) -> None:
@@ -192,6 +244,31 @@ def _print_hazards(run: RunRecord, console: Console) -> None:
     for hazard, where in hazards(run):
         console.print(_line(f"hazard ({_tests(len(where))}): {hazard.what}", "yellow", console))
         console.print(_more(f"to do: {hazard.remedy}", console))
+
+
+def _print_differences(run: RunRecord, console: Console) -> None:
+    words = differences.sums(run)
+    if words is None:
+        return
+    found = [comparison for comparison in differences.comparisons(run) if comparison.mark in MARK_STYLE]
+    for comparison in sorted(found, key=lambda comparison: comparison.mark != differences.DIFFERS):
+        style = MARK_STYLE[comparison.mark]
+        name = split_test(comparison.test)[1]
+        console.print(_line(f"{comparison.mark}: {name}: {comparison.words}", style, console))
+        for pair in comparison.pairs[:_SHOWN]:
+            first = pair.deviations[0]
+            for result, side in ((pair.left, first.left), (pair.right, first.right)):
+                text = "; ".join(step.text for step in side) or "nothing there"
+                console.print(_more(f"{result.board}: {text}", console))
+            if more := len(pair.deviations) - 1:
+                console.print(_more(f"and {more} more place{'' if more == 1 else 's'}, in the report", console))
+    console.print(_line(words, "bold" if found else "", console))
+
+
+def _print_variant(run: RunRecord, console: Console) -> None:
+    if words := instead(run):
+        text = f"VARIANT {run.variant} instead of rollback: {words}"
+        console.print(_line(text, "bold magenta", console))
 
 
 def _tests(number: int) -> str:

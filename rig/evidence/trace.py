@@ -78,6 +78,7 @@ def _record(
     version = info.get("version") or next(
         (report.version for report in boot.reports if report.role == "running" and report.version), None
     )
+    fresh = _fresh_process(boots[number - 1] if number else None)
     return BootRecord(
         index=number,
         started_s=_since(first.time, began),
@@ -91,7 +92,8 @@ def _record(
         state_on_exit=_exit_state(number, slot, boots, changes, samples) or (states[-1] if states else None),
         ended_by=_ended_by(boot, after),
         log_lines=(first.number, last.number),
-        notes=_notes(boot) + _fresh_process(boots[number - 1] if number else None),
+        notes=_notes(boot) + fresh,
+        fresh_process=bool(fresh),
     )
 
 

@@ -130,7 +130,7 @@ def test_an_unknown_board_lists_the_known(run, command):
     [
         ("[bench]", "[bench]\ncolour = 1", "bench.colour: unknown key; allowed here: name, reports"),
         ("[firmware]", "[firmwares]", "firmwares: unknown key; allowed here: bench, firmware, board"),
-        ('chip = "esp32c6"', "speed = 1", "board[0].speed: unknown key; allowed here: name, kind, chip"),
+        ('chip = "esp32c6"', "speed = 1", "board[0].speed: unknown key; allowed here: name, tags, kind, chip"),
         ('name = "desk"', "name = 3", "bench.name = 3: "),
         ('chip = "esp32c6"', 'time_scale = "fast"', "board[0].time_scale = 'fast': "),
         ('chip = "esp32c6"', 'chip = "esp8266"', "board[0].chip = 'esp8266': Input should be 'esp32c3'"),
@@ -139,7 +139,7 @@ def test_an_unknown_board_lists_the_known(run, command):
         (GOOD, "", "board: missing\ntry: "),
         (GOOD, "board = []", "board: at least one is needed\ntry: "),
         ("[[board]]", "[board]", "board: a list of tables is needed: write [[board]] above each board\ntry: "),
-        ('kind = "virtual"', "kind = 3", "board[0].kind = 3: Input should be 'virtual'\ntry: "),
+        ('kind = "virtual"', "kind = 3", "board[0].kind = 3: allowed: virtual, qemu, serial\ntry: "),
         ('name = "one"', 'name = "one two"', "board[0].name = 'one two': letters, digits, '.', '_' and '-' are"),
         ('chip = "esp32c6"', 'tags = "nightly"', "board[0].tags = 'nightly': a list is needed\n"),
         ('name = "desk"', "reports = 3", "bench.reports = 3: a text is needed\n"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import json
@@ -12,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,16 +18,25 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from click.testing import CliRunner, Result
 from rich.console import Console
 
 from rig import qualify_command
-from rig.cli import main
 from rig.evidence.records import TestResult
 from rig.evidence.terminal import RunProgress
+from tests.rig.project import (
+    PATIENCE_S,
+    ROOT,
+    gone,
+    left_in,
+    processes,
+    refused,
+    run,
+    small_project,
+    stuck,
+    the_report,
+    write_tests,
+)
 
-ROOT = Path(__file__).parents[2]
-PATIENCE_S = 60.0
 TESTS = """\
 import os, pathlib, time
 import pytest
@@ -78,45 +85,7 @@ def test_the_last(): ...
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small project with quick tests that need no board, and the current folder in it."""
-    for name in ("conftest.py", "pytest.ini", "rig.toml"):
-        shutil.copy(ROOT / name, tmp_path)
-    folder = tmp_path / "tests" / "qualification"
-    folder.mkdir(parents=True)
-    (folder / "test_small.py").write_text(TESTS)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    # Nothing that an outer pytest left in the environment may matter.
-    monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def write_tests(project: Path, text: str) -> None:
-    (project / "tests" / "qualification" / "test_small.py").write_text(text)
-
-
-def run(*arguments: str, jobs: int = 1) -> Result:
-    """`rig qualify` in this process, in a terminal of 80 columns."""
-    command = ["qualify", "--no-open", "--jobs", str(jobs), *arguments]
-    return CliRunner(env={"COLUMNS": "80"}).invoke(main, command)
-
-
-def refused(result: Result, code: int = 2) -> str:
-    """What a refusal says; it leaves no report."""
-    assert result.exit_code == code, result.output
-    assert "Traceback (most" not in result.output
-    assert left_in("reports") == []
-    return result.stderr
-
-
-def left_in(folder: str) -> list[str]:
-    """Everything in a folder, hidden or not."""
-    return os.listdir(folder) if os.path.exists(folder) else []
-
-
-def the_report() -> Path:
-    (name,) = left_in("reports")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", name)
-    return Path("reports", name)
+    return small_project(tmp_path, monkeypatch, "test_small.py", TESTS)
 
 
 # --- what a run leaves --------------------------------------------------------------------------------------------
@@ -126,7 +95,8 @@ def test_a_run_leaves_page_junit_and_json_and_prints_the_table(project):
     result = run()
     assert result.exit_code == 1
     report = the_report()
-    assert sorted(os.listdir(report)) == ["index.html", "junit.xml", "pytest.log", "results.json"]
+    assert sorted(os.listdir(report)) == ["index.html", "junit.xml", "results.json", "tests"]
+    assert os.listdir(report / "tests" / "virtual-c3") == ["pytest.log"]
     record = json.loads((report / "results.json").read_text(encoding="utf-8"))
     assert {test["test"].split("::")[1]: test["verdict"] for test in record["results"]} == {
         "test_good": "pass",
@@ -208,10 +178,10 @@ def test_on_a_terminal_a_bar_shows_how_far_the_run_is():
         test="x::test_a", requirements=["A-1"], board="-", kind="-", chip="-", verdict="pass",
         started=datetime.now(UTC), duration_s=1.0,
     )  # fmt: skip
-    with RunProgress(console, total=4) as progress:
-        assert progress.line() == "[0/4]  starting"
-        progress.done(passed)
-        progress.started("x::test_[b]")
+    with RunProgress(console, {"one": 4}) as progress:
+        assert progress.line("one") == "[0/4]  starting"
+        progress.done("one", passed)
+        progress.started("one", "x::test_[b]")
     assert re.search(r"━━━━━ {15} \d:\d\d:\d\d \[1/4\]  1 pass  test_\[b\]", console.file.getvalue())
 
 
@@ -264,7 +234,7 @@ def test_a_folder_that_cannot_be_written_is_refused(project, folder):
     said = refused(run("-k", "good"))
     assert "no report can be written there" in said
     assert "bench.reports in rig.toml" in said
-    assert sorted(set(os.listdir()) - {".pytest_cache"}) == before
+    assert sorted(os.listdir()) == before
 
 
 def test_a_report_that_cannot_be_written_at_the_end_is_a_bench_fault_and_the_table_is_shown(project, monkeypatch):
@@ -282,46 +252,10 @@ def test_a_report_that_cannot_be_written_at_the_end_is_a_bench_fault_and_the_tab
 
 @pytest.fixture
 def start(project: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts `rig qualify` as a process of its own on tests of which one never ends; nothing outlives the test."""
+    """Starts `rig qualify` as a process of its own on tests of which one never ends."""
     write_tests(project, STUCK)
-    processes = []
-
-    def begin(*arguments: str) -> subprocess.Popen[str]:
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "rig", "qualify", "--no-open", *arguments],
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-            )
-        )  # fmt: skip
-        return processes[-1]
-
-    yield begin
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for pid in Path("stuck").read_text().split():
-            os.kill(int(pid), signal.SIGKILL)
-
-
-def stuck() -> tuple[int, int]:
-    """Waits for the test that never ends; its process and the one above."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not Path("stuck").exists():
-        assert time.monotonic() < deadline, "test_stuck did not start"
-        time.sleep(0.02)
-    pid, parent = Path("stuck").read_text().split()
-    return int(pid), int(parent)
-
-
-def gone(pid: int) -> bool:
-    """Whether a process is over; one that only waits for its parent's notice is."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    return state == "Z"
+    with processes("stuck") as begin:
+        yield begin
 
 
 @pytest.mark.parametrize(
@@ -367,7 +301,7 @@ def test_when_pytest_is_killed_the_report_says_which_tests_have_no_result(start)
     }
     lost = ("bench fault", "pytest was ended by signal 9 (SIGKILL) and left no result of this test")
     assert verdicts == {"test_first": ("pass", ""), "test_stuck": lost, "test_the_last": lost}
-    assert "pytest was ended by signal 9 (SIGKILL); see " in said
+    assert "pytest was ended by signal 9 (SIGKILL) on virtual-c3; see " in said
     assert "The bench failed in 2 of 3 tests" in (the_report() / "index.html").read_text(encoding="utf-8")
 
 
@@ -379,7 +313,8 @@ def test_whatever_pytest_exits_with_a_test_without_result_is_a_bench_fault(proje
     first, lost = json.loads(result.stdout)["results"]
     assert (first["verdict"], lost["verdict"]) == ("pass", "bench fault")
     assert lost["reason"] == f"pytest ended with exit code {code} and left no result of this test"
-    assert lost["evidence"] == {"pytest.log": "pytest.log"}
+    assert lost["evidence"] == {"pytest.log": "tests/virtual-c3/pytest.log"}
+    assert (the_report() / lost["evidence"]["pytest.log"]).is_file()
 
 
 def test_when_a_worker_of_pytest_is_killed_its_test_is_a_bench_fault(start):

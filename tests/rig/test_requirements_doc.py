@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from rig.cli import main
+from tests.rig.project import ROOT, small_project
 
-ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "requirements.md"
 COMMAND = "rig requirements --output docs/requirements.md"
 TESTS = """\
@@ -26,15 +25,7 @@ def test_boot_again(): ...
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small project with one qualification file, and the current folder in it."""
-    for name in ("conftest.py", "pytest.ini", "rig.toml"):
-        shutil.copy(ROOT / name, tmp_path)
-    folder = tmp_path / "tests" / "qualification"
-    folder.mkdir(parents=True)
-    (folder / "test_area.py").write_text(TESTS)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return small_project(tmp_path, monkeypatch, "test_area.py", TESTS)
 
 
 def refused(*arguments: str) -> str:

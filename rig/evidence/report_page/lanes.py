@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from rig.evidence.records import BootRecord, TestResult, Transition
@@ -33,7 +33,9 @@ SHORT = {"PENDING_VERIFY": "PENDING", NONE: "no entry"}
 
 @dataclass(frozen=True)
 class Bar:
-    """One boot in the lane of its slot; `number` is the boot's index, `alarm` whether it ended badly."""
+    """One boot in the lane of its slot; `number` is the boot's index, `alarm` whether it ended badly, `odd` whether
+    another board did not do the same.
+    """
 
     number: int
     x: float
@@ -44,6 +46,7 @@ class Bar:
     alarm: bool
     exit_state: str
     title: str
+    odd: bool
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Dot:
     x: float
     by: str
     title: str
+    odd: bool
 
 
 @dataclass(frozen=True)
@@ -128,15 +132,18 @@ class _Axis:
         return round(100.0 * px / self.width, 3)
 
 
-def chart(result: TestResult) -> Chart | None:
-    """Lay out one test; None if it saw no boot. Odd records (no end, end before start) are straightened."""
+def chart(result: TestResult, odd: Container[int] = ()) -> Chart | None:
+    """Lay out one test; None if it saw no boot. Strange records (no end, end before start) are straightened.
+
+    `odd` holds the `id()` of boots and transitions to be marked.
+    """
     if not result.boots:
         return None
     periods = _periods(result)
     axis = _axis(periods, [_needed(boot, result.transitions) for boot in result.boots])
     return Chart(
         min_width=math.ceil(axis.width * axis.shrink),
-        lanes=tuple(_lane(name, result, periods, axis) for name in _lane_names(result)),
+        lanes=tuple(_lane(name, result, periods, axis, odd) for name in _lane_names(result)),
         resets=_resets(result.boots, axis),
         ticks=_ticks(periods, axis),
         cuts=_cuts(result.cuts, axis),
@@ -226,14 +233,16 @@ def _axis(periods: Sequence[tuple[float, float]], needed: Sequence[float]) -> _A
     return _Axis(tuple(times), tuple(places), tuple(spans), tuple(needed))
 
 
-def _lane(name: str, result: TestResult, periods: Sequence[tuple[float, float]], axis: _Axis) -> Lane:
+def _lane(
+    name: str, result: TestResult, periods: Sequence[tuple[float, float]], axis: _Axis, odd: Container[int]
+) -> Lane:
     bars = tuple(
-        _bar(boot, period, span, axis)
+        _bar(boot, period, span, axis, odd=id(boot) in odd)
         for boot, period, span in zip(result.boots, periods, axis.spans, strict=True)
         if (boot.slot or NO_APP) == name
     )
     placed = _placed(name, result, axis)
-    dots = tuple(Dot(axis.percent(px), change.by, _change_title(change)) for px, change in placed)
+    dots = tuple(Dot(axis.percent(px), change.by, _change_title(change), id(change) in odd) for px, change in placed)
     return Lane(name, bars, _strips(name, result, placed, axis), dots)
 
 
@@ -272,7 +281,7 @@ def _first_state(slot: str, result: TestResult) -> str | None:
     return next((boot.state_on_entry for boot in result.boots if boot.slot == slot and boot.state_on_entry), None)
 
 
-def _bar(boot: BootRecord, period: tuple[float, float], span: tuple[float, float], axis: _Axis) -> Bar:
+def _bar(boot: BootRecord, period: tuple[float, float], span: tuple[float, float], axis: _Axis, *, odd: bool) -> Bar:
     enter, leave = (state and SHORT.get(state, state) for state in (boot.state_on_entry, boot.state_on_exit))
     states = f"{enter} → {leave}" if enter and leave and enter != leave else enter or leave or ""
     end = boot.ended_by or ""
@@ -287,6 +296,7 @@ def _bar(boot: BootRecord, period: tuple[float, float], span: tuple[float, float
         alarm=alarm,
         exit_state=boot.state_on_exit or boot.state_on_entry or NONE,
         title=_boot_title(boot, period),
+        odd=odd,
     )
 
 

@@ -102,6 +102,22 @@ def boards(run: RunRecord) -> list[str]:
     return list(dict.fromkeys(result.board for result in run.results))
 
 
+def by_board(run: RunRecord) -> list[tuple[str, list[TestResult]]]:
+    """Each board's results, in the order of `boards`."""
+    return [(board, [result for result in run.results if result.board == board]) for board in boards(run)]
+
+
+def instead(run: RunRecord) -> str | None:
+    """What came of a run in which another build variant took the place of `rollback`; None for a usual run."""
+    if run.variant is None:
+        return None
+    ran = [row for row in rows(run) if any(verdict is not Verdict.SKIPPED for verdict in row.verdicts)]
+    failed = sum(Verdict.FIRMWARE_FAIL in row.verdicts for row in ran)
+    return (
+        f"{failed} of {len(ran)} requirement{'' if len(ran) == 1 else 's'} {'fails' if failed == 1 else 'fail'} with it"
+    )
+
+
 def rows(run: RunRecord) -> list[Row]:
     """Every requirement of the run in its order, then ids only tests know, then tests that carry no requirement."""
     names = boards(run)

@@ -66,6 +66,15 @@ def test_one_suite_per_board_and_sums_that_add_up() -> None:
     assert int(root.get("failures", "")) == sum(r.verdict is Verdict.FIRMWARE_FAIL for r in RUN.results)
 
 
+def test_a_suite_says_what_board_it_is_and_which_variant_ran() -> None:
+    root = Xml.fromstring(render_junit(RUN.model_copy(update={"variant": "no_rollback"})))
+    first = {p.get("name"): p.get("value") for p in root.findall("testsuite")[0].findall("properties/property")}
+    assert first["name"] == "virtual-1"
+    assert first["chip"] == "esp32c3 rev v0.4"
+    assert first["variant"] == "no_rollback"
+    assert "variant" not in render_junit(RUN)
+
+
 def test_requirements_are_properties_of_the_case() -> None:
     found = case(of(requirements=["RB-03", "RB-05"]))
     assert [p.get("value") for p in found.iter("property") if p.get("name") == "requirement"] == ["RB-03", "RB-05"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,34 @@ def test_sums_reasons_hazards_skips_and_report_follow_the_table(run: RunRecord) 
     )
 
 
+def test_differences_between_boards_are_marked_told_and_counted(run: RunRecord) -> None:
+    text = summary(run, plain_console(200), Path("reports/2025-03-14/index.html"))
+    table, tail = text.split("test_harness_reads_its_own_log", 1)
+    marked = re.findall(r"^ (\S+) .*\n (differs|other boots|not comparable) ", table, re.MULTILINE)
+    assert [name for name, mark in marked if mark == "differs"] == ["RB-03", "RB-05", "CFG-01"]
+    assert ("CUT-01", "not comparable") in marked
+    assert "differs: test_panic_before_confirm_goes_back: virtual-1 passes, bench-a firmware fail\n" in tail
+    assert "  bench-a: boot 2: ota_1 1.2.0; boot 3: ota_1 1.2.0; boot 4: ota_1 1.2.0 " in tail
+    assert "3 of 16 requirements differ between boards, 5 not comparable\n" in tail
+    assert "\nvirtual-1: 20 pass, 1 skipped\nbench-a: 1 firmware fail, 1 bench fault" in tail
+
+
+def test_of_one_board_nothing_is_compared(run: RunRecord) -> None:
+    alone = run.model_copy(update={"results": [result for result in run.results if result.board == "bench-a"]})
+    text = summary(alone, plain_console(200))
+    assert "differ" not in text
+    assert "not comparable" not in text
+    assert "bench-a: " not in text
+
+
+def test_another_variant_is_announced_before_and_after_the_table(run: RunRecord) -> None:
+    assert "VARIANT" not in summary(run, plain_console())
+    text = summary(run.model_copy(update={"variant": "no_rollback"}), plain_console())
+    said = "VARIANT no_rollback instead of rollback: 2 of 17 requirements fail with it"
+    assert text.startswith(said)
+    assert text.count(said) == 2
+
+
 def test_path_of_the_report_is_never_broken_over_lines(run: RunRecord) -> None:
     path = Path("/srv/reports") / ("x" * 120) / "index.html"
     assert f"report: {path}\n" in summary(run, plain_console(), path)
@@ -119,10 +148,10 @@ def test_requirements_without_a_test_are_counted_where_a_pass_is_announced(run: 
 
 def test_off_a_terminal_progress_is_one_line_per_finished_test(run: RunRecord) -> None:
     console = plain_console()
-    with RunProgress(console, total=len(run.results)) as progress:
+    with RunProgress(console, {"virtual-1": 21, "bench-a": 20}) as progress:
         for result in run.results:
-            progress.started(result.test, result.board)
-            progress.done(result)
+            progress.started(result.board, result.test)
+            progress.done(result.board, result)
     lines = printed(console).splitlines()
     assert len(lines) == len(run.results)
     assert lines[0] == "[ 1/41] P pass          test_blank_otadata_boots_factory on virtual-1  1.27 s"
@@ -130,28 +159,47 @@ def test_off_a_terminal_progress_is_one_line_per_finished_test(run: RunRecord) -
 
 def test_live_line_shows_position_sums_and_what_runs(run: RunRecord) -> None:
     failed = next(result for result in run.results if result.verdict is Verdict.FIRMWARE_FAIL)
-    progress = RunProgress(plain_console(), total=41)
-    progress.done(run.results[0])
-    progress.done(failed)
-    progress.started("tests/test_x.py::test_y[z::1]", "bench-a")
-    assert progress.line() == "[ 2/41]  1 firmware fail, 1 pass  test_y[z::1] on bench-a"
-    progress.started("tests/test_x.py::test_z")
-    progress.done(run.results[0].model_copy(update={"test": "tests/test_x.py::test_z"}))
-    assert "test_z" not in progress.line()
+    progress = RunProgress(plain_console(), {"bench-a": 41})
+    progress.done("bench-a", run.results[0])
+    progress.done("bench-a", failed)
+    progress.started("bench-a", "tests/test_x.py::test_y[z::1]")
+    assert progress.line("bench-a") == "[ 2/41]  1 firmware fail, 1 pass  test_y[z::1]"
+    progress.started("bench-a", "tests/test_x.py::test_z")
+    progress.done("bench-a", run.results[0].model_copy(update={"test": "tests/test_x.py::test_z"}))
+    assert "test_z" not in progress.line("bench-a")
+
+
+def test_each_board_has_a_live_line_of_its_own(run: RunRecord) -> None:
+    progress = RunProgress(plain_console(), {"virtual-1": None, "bench-a": 20})
+    progress.started("virtual-1", "x::test_a")
+    progress.done("bench-a", run.results[0])
+    assert progress.line("virtual-1") == "virtual-1  [0/?]  test_a"
+    progress.expect("virtual-1", 21)
+    progress.ended("virtual-1", "pytest was ended by signal 9")
+    progress.ended("bench-a")
+    assert progress.line("virtual-1") == "virtual-1  [ 0/21]  pytest was ended by signal 9"
+    assert progress.line("bench-a") == "bench-a    [ 1/20]  1 pass  finished"
+
+
+def test_on_a_terminal_all_boards_are_shown_at_once(run: RunRecord) -> None:
+    console = terminal(100)
+    with RunProgress(console, {"virtual-1": 21, "bench-a": 20}) as progress:
+        progress.started("bench-a", "x::test_b")
+    assert re.search(r"virtual-1  \[ 0/21\]  starting.*\n.*bench-a    \[ 0/20\]  test_b", printed(console))
 
 
 def test_more_tests_than_announced_never_read_as_more_than_all(run: RunRecord) -> None:
-    progress = RunProgress(plain_console(), total=1)
-    progress.done(run.results[0])
-    progress.done(run.results[1])
-    assert progress.line() == "[2/2]  2 pass"
+    progress = RunProgress(plain_console(), {"one": 1})
+    progress.done("one", run.results[0])
+    progress.done("one", run.results[1])
+    assert progress.line("one") == "[2/2]  2 pass"
 
 
 def test_on_a_terminal_passes_stay_silent_and_the_rest_is_kept(run: RunRecord) -> None:
     console = terminal(100)
-    with RunProgress(console, total=len(run.results)) as progress:
+    with RunProgress(console, {"virtual-1": 21, "bench-a": 20}) as progress:
         for result in run.results:
-            progress.done(result)
+            progress.done(result.board, result)
     text = printed(console)
     for result in run.results:
         kept = f"on {result.board}  " in text and f"{result.verdict.value:13}" in text
