@@ -98,7 +98,8 @@ class Restarts(Protocol):
 class Board:
     """One ESP target: console, reset line, flash, and maybe power and the flash tap.
 
-    `restarts` is None where the chip restarts by itself, as hardware does.
+    `restarts` is None where the chip restarts by itself, as hardware does. `clock_rate`: so many seconds may pass for
+    the chip in one second of the host, at most.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Board:
     tap: MutationTap | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     restarts: Restarts | None = None
+    clock_rate: float = 1.0
 
     @property
     def capabilities(self) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -90,14 +91,20 @@ class BuiltShelf:
 
 
 class InsteadOf:
-    """A shelf that gives one variant wherever the plain `rollback` is asked for, as `rig qualify --variant` does."""
+    """A shelf that gives one variant wherever the plain `rollback` is asked for, as `rig qualify --variant` does.
+
+    The board is still held to rollback: a build without it must fail, not be judged by the rules it follows.
+    """
 
     def __init__(self, shelf: FirmwareShelf, variant: str) -> None:
         self._shelf = shelf
         self._variant = variant
 
     def build(self, variant: str, version: str) -> FirmwareBuild:
-        return self._shelf.build(self._chosen(variant), version)
+        build = self._shelf.build(self._chosen(variant), version)
+        if variant != BASIS:
+            return build
+        return replace(build, boot_config=replace(build.boot_config, rollback=True))
 
     def app(self, variant: str, version: str) -> bytes:
         return self._shelf.app(self._chosen(variant), version)

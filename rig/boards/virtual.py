@@ -22,6 +22,7 @@ from rig.virtual import port, tap
 from rig.virtual.chip import VirtualChip, build_chip
 from rig.virtual.firmware import VirtualFirmware
 
+FLASHING = "esptool, through the modelled ROM loader"
 MISSING: Mapping[str, str] = {
     Capability.EFUSE: "burning eFuses is not offered to tests on the virtual board yet",
     Capability.WIFI: "the virtual board models no radio",
@@ -45,6 +46,7 @@ def open_board(section: VirtualBoardSection) -> Board:
         power=VirtualPower(chip),
         tap=VirtualTap(chip),
         missing=missing(section),
+        clock_rate=section.time_scale,
     )
 
 

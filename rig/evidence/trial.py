@@ -45,7 +45,8 @@ class Trial:
         self.folder = folder
         self.started = datetime.now(UTC)
         self.witnesses = Witnesses(board.console, board.restarts)
-        self._agent = Agent(ConsoleChannel(board.console, self._power_lost), board=board.name)
+        channel = ConsoleChannel(board.console, self._power_lost)
+        self._agent = Agent(channel, board=board.name, clock_rate=board.clock_rate)
         self._handling = Handling(board, self.witnesses)
         self._said_before = len(board.flash.transcript)
         self._variant = ""
@@ -74,8 +75,8 @@ class Trial:
         `bootloader_of` takes the bootloader of another variant, as in a fleet whose bootloader is older than its app.
         `diagnostics` sets the outcome of the next diagnostics beforehand, by the app itself.
         """
-        self._variant = variant
         build = self.firmware.build(variant, version)
+        self._variant = variant
         bootloader = self.firmware.build(bootloader_of or variant, version)
         images = {
             name: self.firmware.app(variant, what) if isinstance(what, str) else what
@@ -351,6 +352,12 @@ class Trial:
         fields = conclusion.write(self.folder)
         said = "\n".join(self.board.flash.transcript[self._said_before :])
         (self.folder / "flashing.log").write_text(said, encoding="utf-8")
+        if self._build is not None:
+            fields["firmware"] = {
+                "variant": self._variant,
+                "project": self._build.project,
+                "ESP-IDF": self._build.idf_version,
+            }
         fields["evidence"]["flashing.log"] = f"{self.folder.parent.name}/{self.folder.name}/flashing.log"
         return fields
 

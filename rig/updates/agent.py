@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
@@ -25,6 +26,9 @@ from rig.updates.agent_results import (
 OUTCOMES = ("pass", "fail", "hang", "panic", "watchdog", "reboot", "delay", "manual")
 ATTEMPTS = 3
 """How often a repeatable request is sent before the device counts as silent."""
+
+PATIENCE_S, MAX_PATIENCE_S = 60, 3600
+"""How long a device waits for the next frame of a transfer by default, and at most (PROTOCOL.md, 6)."""
 
 
 class LineChannel(Protocol):
@@ -85,11 +89,22 @@ RULES: Mapping[str, _Rule] = {
 
 
 class Agent:
-    """Talks to the agent of one board. Every method raises AgentError for `err` and AgentTimeout for silence."""
+    """Talks to the agent of one board. Every method raises AgentError for `err` and AgentTimeout for silence.
 
-    def __init__(self, channel: LineChannel, *, board: str | None = None, first_id: int | None = None) -> None:
+    `clock_rate`: so many seconds may pass for the device in one of ours, at most.
+    """
+
+    def __init__(
+        self,
+        channel: LineChannel,
+        *,
+        board: str | None = None,
+        first_id: int | None = None,
+        clock_rate: float = 1.0,
+    ) -> None:
         self._channel = channel
         self._board = board
+        self._patience = min(MAX_PATIENCE_S, math.ceil(PATIENCE_S * clock_rate))
         # Late answers to an earlier agent object must not fit: start anywhere.
         self._last_id = random.randrange(MAX_ID) if first_id is None else first_id - 1
 
@@ -204,12 +219,15 @@ class Agent:
         sha256: str | None = None,
         timeout: int | None = None,
     ) -> UpdateStarted:
-        """esp_ota_begin; from here on the device takes frames of `rig.updates.uart`, no requests."""
-        fields = {"slot": slot, "size": str(size), "mode": mode}
+        """esp_ota_begin; from here on the device takes frames of `rig.updates.uart`, no requests.
+
+        `timeout`: seconds of the device's clock without an intact frame after which it gives up; by default as long as
+        60 seconds of ours can be for it.
+        """
+        timeout = self._patience if timeout is None else timeout
+        fields = {"slot": slot, "size": str(size), "mode": mode, "timeout": str(timeout)}
         if sha256 is not None:
             fields["sha256"] = sha256
-        if timeout is not None:
-            fields["timeout"] = str(timeout)
         answer = self.request("update_begin", **fields)
         return UpdateStarted(
             request_id=self._last_id,

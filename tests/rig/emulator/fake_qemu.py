@@ -1,0 +1,202 @@
+"""Stands in for QEMU: same arguments, same sockets, but its "firmware" does what lines on the UART tell it.
+
+Run as a program. The flash model sends what QEMU's does: a whole sector for an erase, a whole page for a program.
+"""
+
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from pathlib import Path
+
+PAGE, SECTOR = 256, 4096
+MUTE_LOOP = 0x55
+"""In the first byte of flash: reset at once, without a word, again and again."""
+
+
+def program(folder: Path) -> Path:
+    """Put a program into `folder` that runs this file and is named like the real one."""
+    path = folder / "qemu-system-riscv32"
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{Path(__file__).absolute()}" "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+class Flash:
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+        self.socket.sendall(struct.pack(">I", 3))
+        self.take(18)
+        self.socket.sendall(struct.pack(">QIIIHH", 0x49484156454F5054, 7, 8, 0, 1, 3))
+        while True:
+            _, _, kind, length = struct.unpack(">QIII", self.take(20))
+            data = self.take(length)
+            if kind == 1:
+                break
+            if data[:2] == b"\0\0":
+                self.size = struct.unpack(">Q", data[2:10])[0]
+        self.cells = bytearray()
+        self.request(0, 0, self.size)
+        self.cells += self.take(self.size)
+
+    def take(self, size):
+        data = b""
+        while len(data) < size:
+            more = self.socket.recv(size - len(data))
+            if not more:
+                raise EOFError
+            data += more
+        return data
+
+    def request(self, kind, offset, length, data=b""):
+        self.socket.sendall(struct.pack(">IHHQQI", 0x25609513, 0, kind, 7, offset, length) + data)
+        magic, error, _ = struct.unpack(">IIQ", self.take(16))
+        assert magic == 0x67446698, hex(magic)
+        assert error == 0, error
+
+    def sync(self, offset, size):
+        self.request(1, offset, size, bytes(self.cells[offset : offset + size]))
+
+    def erase(self, offset):
+        self.cells[offset : offset + SECTOR] = b"\xff" * SECTOR
+        self.sync(offset, SECTOR)
+
+    def program(self, offset, data):
+        for index, byte in enumerate(data):
+            self.cells[offset + index] &= byte
+        page = offset - offset % PAGE
+        self.sync(page, PAGE)
+
+
+class Monitor:
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+        self.lines = self.socket.makefile("rb")
+        self.say({"QMP": {"version": {}, "capabilities": []}})
+        for _ in ("qmp_capabilities", "cont"):
+            self.lines.readline()
+            self.event("RESUME")
+            self.say({"return": {}})
+
+    def say(self, message):
+        self.socket.sendall(json.dumps(message).encode() + b"\r\n")
+
+    def event(self, name, **data):
+        self.say({"timestamp": {}, "event": name, "data": data})
+
+
+class Firmware:
+    def __init__(self, flash, monitor, log, fifo):
+        self.flash, self.monitor = flash, monitor
+        self.log = os.open(log, os.O_WRONLY | os.O_APPEND)
+        self.input = os.fdopen(os.open(fifo, os.O_RDONLY), "rb", buffering=0)
+
+    def say(self, text):
+        os.write(self.log, text.encode() + b"\n")
+
+    def end(self, reason, code=0):
+        self.monitor.event("SHUTDOWN", guest=True, reason=reason)
+        sys.exit(code)
+
+    def run(self):
+        if self.flash.cells[0] == MUTE_LOOP:
+            self.end("guest-reset")
+        self.say("rst:0x1 (POWERON)")
+        self.say(f"flash begins with {self.flash.cells[:4].hex()}")
+        while True:
+            name, *words = self.input.readline().decode().split()
+            getattr(self, "do_" + name)(*words)
+
+    def do_say(self, *words):
+        self.say(" ".join(words))
+
+    def do_flood(self, count):
+        for number in range(int(count)):
+            self.say(f"line {number}")
+
+    def do_erase(self, offset):
+        self.flash.erase(int(offset, 16))
+        self.say("erased")
+
+    def do_program(self, offset, data):
+        self.flash.program(int(offset, 16), bytes.fromhex(data))
+        self.say("programmed")
+
+    def do_raise(self, offset):
+        self.flash.cells[int(offset, 16)] = 0xFF
+        self.flash.sync(int(offset, 16), 1)
+        time.sleep(60)
+
+    def do_many(self, offset, count):
+        """Sends programs without waiting for answers, and says so first."""
+        self.say("sending")
+        start = int(offset, 16)
+        requests = b""
+        for number in range(int(count)):
+            requests += struct.pack(">IHHQQI", 0x25609513, 0, 1, number, start + number, 1) + b"\0"
+        self.flash.socket.sendall(requests)
+        time.sleep(60)
+
+    def do_reset(self):
+        self.end("guest-reset")
+
+    def do_end(self, reason, code):
+        self.end(reason, int(code))
+
+    def do_exit(self, code):
+        print("qemu-system-fake: something went wrong", file=sys.stderr)
+        sys.exit(int(code))
+
+    def do_signal(self, number):
+        os.kill(os.getpid(), int(number))
+
+    def do_garbage(self):
+        self.flash.socket.sendall(b"\x17" * 64)
+        time.sleep(60)
+
+    def do_drop(self):
+        self.flash.socket.close()
+        self.say("dropped")
+        time.sleep(60)
+
+    def do_sleep(self, seconds):
+        time.sleep(float(seconds))
+
+    def do_pid(self):
+        self.say(f"pid {os.getpid()}")
+
+    def do_efuse(self, value):
+        with open("efuse.bin", "r+b") as file:
+            self.say(f"efuse was {file.read(1).hex()}")
+            file.seek(0)
+            file.write(bytes.fromhex(value))
+
+
+def main(arguments):
+    if arguments == ["-machine", "help"]:
+        print("Supported machines are:")
+        print("esp32c3              Espressif ESP32-C3 machine\nnone                 empty machine")
+        return
+    if arguments == ["--version"]:
+        print("QEMU emulator version 0.0 (fake)\nCopyright")
+        return
+    options = {}
+    for name, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        options.setdefault(name, []).append(value)
+    assert options["-machine"] == ["esp32c3"]
+    assert {"-S", "-no-reboot"} <= set(options)
+    drives = [dict(part.split("=", 1) for part in drive.split(",")) for drive in options["-drive"]]
+    uart = dict(part.split("=", 1) for part in options["-chardev"][0].split(",")[1:])
+    flash = Flash(next(drive["file"].partition("socket=")[2] for drive in drives if drive["if"] == "mtd"))
+    assert any(os.path.getsize(drive["file"]) == 1024 for drive in drives if drive["if"] == "none")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Firmware(flash, Monitor(options["-qmp"][0].partition(":")[2]), uart["path"], uart["input-path"]).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
