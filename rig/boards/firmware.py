@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,66 +10,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-
+from rig.boards.flasher_args import (
+    BUILD,
+    FlasherArgs,
+    FlashSection,
+    FlashSettings,
+    check_sections,
+    read_flasher_args,
+    read_json,
+)
 from rig.errors import UserError
 from rig.idf.config import BootConfig
 from rig.idf.errors import FormatError
 from rig.idf.image import AppImage, parse
 from rig.idf.partitions import Partition, PartitionTable
-
-_BUILD = "run `idf.py build` again, or name another build directory"
-
-
-class FlashSection(BaseModel):
-    """One flashed part: flash offset in bytes and the file, relative to the build directory."""
-
-    model_config = ConfigDict(frozen=True)
-
-    offset: int
-    file: str = Field(min_length=1)
-
-    @field_validator("offset", mode="before")
-    @classmethod
-    def _number(cls, value: object) -> object:
-        return _offset(value)
-
-
-class EsptoolArgs(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    chip: str
-    before: str = "default_reset"
-    after: str = "hard_reset"
-    stub: bool = True
-
-
-class FlashSettings(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    flash_mode: str
-    flash_size: str
-    flash_freq: str
-
-
-class FlasherArgs(BaseModel):
-    """flasher_args.json (ESP-IDF components/esptool_py/flasher_args.json.in); other keys are ignored."""
-
-    model_config = ConfigDict(frozen=True)
-
-    write_flash_args: tuple[str, ...] = ()
-    flash_settings: FlashSettings
-    flash_files: dict[int, str] = Field(min_length=1)
-    bootloader: FlashSection
-    app: FlashSection
-    partition_table: FlashSection = Field(alias="partition-table")
-    otadata: FlashSection | None = None
-    extra_esptool_args: EsptoolArgs
-
-    @field_validator("flash_files", mode="before")
-    @classmethod
-    def _numbers(cls, value: object) -> object:
-        return {_offset(key): name for key, name in value.items()} if isinstance(value, dict) else value
 
 
 @dataclass(frozen=True)
@@ -101,6 +55,11 @@ class FirmwareBuild:
     boot_config: BootConfig
 
     @property
+    def speaks_protocol(self) -> bool:
+        """Whether the app has the component `rig_agent` (its Kconfig symbols), so that it can be asked things."""
+        return any(name.startswith("RIG_AGENT") for name in self.sdkconfig)
+
+    @property
     def app_slot(self) -> Partition:
         """The partition that flashing puts the app into."""
         return next(entry for entry in self.table.app_slots if entry.offset == self.app_offset)
@@ -114,10 +73,10 @@ class FirmwareBuild:
     def load(cls, path: Path | str) -> FirmwareBuild:
         """Read and check the build in `path`. Raises UserError saying which file is wrong and what to do."""
         folder = Path(path)
-        args = _flasher_args(folder)
+        args = read_flasher_args(folder)
         chip = args.extra_esptool_args.chip
         files = {offset: _file(folder, name) for offset, name in sorted(args.flash_files.items())}
-        sdkconfig = _read_json(folder / "config" / "sdkconfig.json")
+        sdkconfig = read_json(folder / "config" / "sdkconfig.json")
         if sdkconfig.get("IDF_TARGET", chip) != chip:
             raise UserError(
                 f"config/sdkconfig.json is for {sdkconfig['IDF_TARGET']}, flasher_args.json for {chip}",
@@ -129,17 +88,16 @@ class FirmwareBuild:
         app_path = _file(folder, args.app.file)
         app = _image(app_path, chip)
         if app.desc is None:
-            raise UserError(f"{args.app.file} has no app descriptor", evidence=app_path, hint=_BUILD)
+            raise UserError(f"{args.app.file} has no app descriptor", evidence=app_path, hint=BUILD)
         # before v5.2 bootloaders do not say their version
-        builder = bootloader.bootloader_desc.idf_ver if bootloader.bootloader_desc else app.desc.idf_ver
-        if re.match(r"v?\d+\.\d+", builder) is None:
-            # built from an untagged checkout: the sdkconfig still says which version wrote it
-            builder = str(sdkconfig.get("IDF_INIT_VERSION", builder))
+        said = bootloader.bootloader_desc.idf_ver if bootloader.bootloader_desc else app.desc.idf_ver
+        builder = _idf_version(folder, said, str(sdkconfig.get("IDF_INIT_VERSION", "")))
         flash_size = _flash_size(args, sdkconfig, folder)
         boot_config = _boot_config(folder, sdkconfig, builder, chip)
         table = _table(_file(folder, args.partition_table.file), args, flash_size, builder)
         slot = _check_app_slot(table, args, app_path)
         otadata = _otadata(folder, args, table)
+        check_sections(args, folder)
         _check_layout(files, flash_size, folder)
         if args.bootloader.offset + bootloader.length > args.partition_table.offset:
             raise UserError(
@@ -171,40 +129,10 @@ class FirmwareBuild:
         )
 
 
-def _flasher_args(folder: Path) -> FlasherArgs:
-    if not folder.is_dir():
-        raise UserError(
-            f"build directory {folder} does not exist", hint="run `idf.py build`, then name its build folder"
-        )
-    source = folder / "flasher_args.json"
-    if not source.is_file():
-        raise UserError(f"{folder} has no flasher_args.json, so it is no finished ESP-IDF build", hint=_BUILD)
-    try:
-        return FlasherArgs.model_validate(_read_json(source))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"flasher_args.json: {where}: {first['msg']}", evidence=source, hint=_BUILD) from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path.name} is missing", evidence=path, hint=_BUILD) from error
-    except OSError as error:
-        raise UserError(f"{path.name} cannot be read: {error.strerror}", evidence=path) from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path.name} is no JSON: {error}", evidence=path, hint=_BUILD) from error
-    if not isinstance(data, dict):
-        raise UserError(f"{path.name} holds no object", evidence=path, hint=_BUILD)
-    return data
-
-
 def _file(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
-        raise UserError(f"{name} is named in flasher_args.json but missing", evidence=path, hint=_BUILD)
+        raise UserError(f"{name} is named in flasher_args.json but missing", evidence=path, hint=BUILD)
     return path
 
 
@@ -212,8 +140,10 @@ def _image(path: Path, chip: str) -> AppImage:
     try:
         image = parse(path.read_bytes())
         built_for = image.chip.name
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be read: {error.strerror}", evidence=path) from error
     except FormatError as error:
-        raise UserError(f"{path.name}: {error}", evidence=path, hint=_BUILD) from error
+        raise UserError(f"{path.name}: {error}", evidence=path, hint=BUILD) from error
     if built_for != chip:
         raise UserError(
             f"{path.name} is for {built_for}, flasher_args.json for {chip}",
@@ -221,6 +151,30 @@ def _image(path: Path, chip: str) -> AppImage:
             hint="remove the build directory and build again",
         )
     return image
+
+
+def _idf_version(folder: Path, *said: str) -> str:
+    """The first that is a version. Images built from an untagged checkout say a commit or nothing; then the sdkconfig
+    says in its first lines which version wrote it, also in v5.1, which has no IDF_INIT_VERSION.
+    """
+    for version in said:
+        if re.match(r"v?\d+\.\d+", version):
+            return version
+    for source in (folder / "sdkconfig", _described(folder, "config_file")):
+        with contextlib.suppress(OSError), source.open(encoding="utf-8", errors="replace") as stream:
+            if match := re.search(r"\(ESP-IDF\) (\d+\.\d+\.\d+)", stream.read(400)):
+                return match[1]
+    raise UserError(
+        f"nothing says which ESP-IDF built this; its bootloader or app says {said[0]!r}",
+        evidence=folder,
+        hint="write the version of ESP-IDF into $IDF_PATH/version.txt and build again",
+    )
+
+
+def _described(folder: Path, key: str) -> Path:
+    """A path that project_description.json names, if it does."""
+    source = folder / "project_description.json"
+    return folder / str(read_json(source).get(key, "")) if source.is_file() else folder
 
 
 def _boot_config(folder: Path, sdkconfig: Mapping[str, Any], builder: str, chip: str) -> BootConfig:
@@ -280,12 +234,12 @@ def _otadata(folder: Path, args: FlasherArgs, table: PartitionTable) -> FlashSec
     partition = table.otadata_for_app
     section = args.otadata
     if section is None:
-        raise UserError("flasher_args.json has no otadata section", evidence=folder / "flasher_args.json", hint=_BUILD)
+        raise UserError("flasher_args.json has no otadata section", evidence=folder / "flasher_args.json", hint=BUILD)
     if partition is not None and section.offset != partition.offset:
         raise UserError(
             f"otadata goes to {section.offset:#x}, but its partition is at {partition.offset:#x}",
             evidence=folder / "flasher_args.json",
-            hint=_BUILD,
+            hint=BUILD,
         )
     return section
 
@@ -300,12 +254,3 @@ def _check_layout(files: Mapping[int, Path], flash_size: int, folder: Path) -> N
     _, end, path = ends[-1]
     if end > flash_size:
         raise UserError(f"{path.name} ends at {end:#x}, behind the flash's end at {flash_size:#x}", evidence=folder)
-
-
-def _offset(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return int(value, 0)
-    except ValueError:
-        raise ValueError(f"{value!r} is no flash offset; expected something like 0x10000") from None

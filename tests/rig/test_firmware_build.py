@@ -1,5 +1,6 @@
 """Build directories: made without ESP-IDF, read like any other, and every kind of damage is told before flashing."""
 
+import contextlib
 import json
 import shutil
 from hashlib import sha256
@@ -14,7 +15,7 @@ from rig.errors import UserError
 from rig.idf.chips import CHIPS
 from rig.idf.config import BootConfig, FactoryReset
 from rig.idf.errors import FormatError
-from rig.idf.image import build_bootloader, build_image, parse
+from rig.idf.image import build_bootloader, build_image, pack_image, parse
 from rig.idf.partitions import PartitionTable
 from rig.virtual.builds import embedded_config, is_synthesised_app, make_build, read_variant, variants
 
@@ -180,6 +181,65 @@ def test_untagged_esp_idf_is_placed_by_the_sdkconfig(build):
     assert "a1b2c3d" in refusal(build).what
 
 
+SDKCONFIG_HEADER = """#
+# Automatically generated file. DO NOT EDIT.
+# Espressif IoT Development Framework (ESP-IDF) 5.1.6 Project Configuration
+#
+"""
+
+
+@pytest.mark.parametrize("said", ["a1b2c3d-dirty", "HEAD-HASH-NOTFOUND", ""])
+@pytest.mark.parametrize("where", ["beside the build", "in the build"])
+def test_untagged_v5_1_is_placed_by_the_head_of_its_sdkconfig(said, where, build, tmp_path):
+    (build / BOOTLOADER).write_bytes(old_bootloader())
+    (build / APP).write_bytes(build_image(chip="esp32c3", version="1.0.0", idf_version=said))
+    assert repr(said) in refusal(build).what
+    assert "version.txt" in refusal(build).hint
+    config = tmp_path / "elsewhere" if where == "beside the build" else build / "sdkconfig"
+    config.write_text(SDKCONFIG_HEADER)
+    if where == "beside the build":
+        edit(build / "project_description.json", lambda data: data.update(config_file=str(config)))
+    loaded = FirmwareBuild.load(build)
+    assert (loaded.boot_config.idf_version, loaded.idf_version) == ("v5.1", said)
+
+
+def old_bootloader():
+    """As before v5.2, when bootloaders did not describe themselves."""
+    return pack_image(chip="esp32c3", segments=[(CHIPS["esp32c3"].iram[0], bytes(512))])
+
+
+@pytest.mark.parametrize("said", ["v5.1.6-dirty", "v5.1.6-123-gabcdef0-dirty", "5.1.6", "v5.1-dev-4528-g420ebd208a"])
+def test_bootloader_that_does_not_describe_itself_is_of_the_apps_release(said, build):
+    (build / BOOTLOADER).write_bytes(old_bootloader())
+    (build / APP).write_bytes(build_image(chip="esp32c3", version="1.0.0", idf_version=said))
+    assert FirmwareBuild.load(build).boot_config.idf_version == "v5.1"
+
+
+def test_flasher_args_of_v6_with_options_spelt_with_dashes_are_read(build):
+    def as_v6(data):
+        settings = data["flash_settings"]
+        data["write_flash_args"] = [
+            word for key in ("mode", "size", "freq") for word in (f"--flash-{key}", settings[f"flash_{key}"])
+        ]
+        data["extra_esptool_args"].update(before="default-reset", after="hard-reset")
+
+    before = FirmwareBuild.load(build)
+    edit(build / "flasher_args.json", as_v6)
+    after = FirmwareBuild.load(build)
+    assert (after.flash_files, after.flash_settings) == (before.flash_files, before.flash_settings)
+
+
+def test_more_images_than_the_bench_needs_are_flashed_too(build):
+    (build / "storage.bin").write_bytes(b"x" * 4096)
+
+    def with_storage(data):
+        data["flash_files"]["0x110000"] = "storage.bin"
+        data["storage"] = {"offset": "0x110000", "file": "storage.bin", "encrypted": "false"}
+
+    edit(build / "flasher_args.json", with_storage)
+    assert FirmwareBuild.load(build).flash_files[0x110000] == build / "storage.bin"
+
+
 def test_bootloader_may_fill_all_room_up_to_the_table(build):
     room = build_bootloader(chip="esp32c3", code=bytes(0x8000 - len(build_bootloader(chip="esp32c3", code=b""))))
     (build / BOOTLOADER).write_bytes(room)
@@ -208,8 +268,8 @@ def test_broken_json_is_refused_naming_the_file(name, content, build):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda data: data.pop("app"), "app: Field required"),
-        (lambda data: data.pop("partition-table"), "partition-table: Field required"),
+        (lambda data: data.pop("app"), "flasher_args.json lacks app"),
+        (lambda data: data.pop("partition-table"), "flasher_args.json lacks partition-table"),
         (lambda data: data.pop("otadata"), "no otadata section"),
         (lambda data: data["app"].update(offset="here"), "app.offset"),
         (lambda data: data["app"].update(offset="0x20000"), "where no app partition starts"),
@@ -218,7 +278,7 @@ def test_broken_json_is_refused_naming_the_file(name, content, build):
         (lambda data: data.update(flash_files={"zero": APP}), "'zero' is no flash offset"),
         (lambda data: data["flash_files"].update({"0xc000": APP}), "overlaps"),
         (lambda data: data["flash_files"].update({"0x3ff000": APP}), "behind the flash's end at 0x400000"),
-        (lambda data: data["extra_esptool_args"].pop("chip"), "extra_esptool_args.chip: Field required"),
+        (lambda data: data["extra_esptool_args"].pop("chip"), "flasher_args.json lacks extra_esptool_args.chip"),
         (lambda data: data["extra_esptool_args"].update(chip="esp32"), "sdkconfig.json is for esp32c3"),
         (lambda data: data["flash_settings"].update(flash_size="2MB"), "behind the flash's end at 0x200000"),
     ],
@@ -226,6 +286,61 @@ def test_broken_json_is_refused_naming_the_file(name, content, build):
 def test_wrong_flasher_args_are_refused_saying_which_key(change, said, build):
     edit(build / "flasher_args.json", change)
     assert said in refusal(build).what
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"name": "web", "version": "1.0", "scripts": {}}', "{}", '{"builds": [{"chipFamily": "ESP32", "parts": []}]}'],
+    ids=["package.json", "empty", "ESP Web Tools manifest"],
+)
+def test_foreign_json_is_not_taken_for_a_build(content, build):
+    (build / "flasher_args.json").write_text(content)
+    error = refusal(build)
+    assert error.what.startswith("flasher_args.json is not ESP-IDF's: it lacks flash_settings, flash_files, ")
+    assert error.evidence == build / "flasher_args.json"
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_flasher_args_cut_anywhere_are_refused(build, pristine, data):
+    whole = (pristine / "flasher_args.json").read_bytes().rstrip()
+    (build / "flasher_args.json").write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    assert refusal(build).what.startswith("flasher_args.json is no JSON")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_any_value_in_flasher_args_is_read_or_refused(build, pristine, data):
+    args = json.loads((pristine / "flasher_args.json").read_text())
+    inside = data.draw(st.sampled_from([args, *(value for value in args.values() if isinstance(value, dict))]))
+    inside[data.draw(st.sampled_from(sorted(inside)))] = data.draw(json_values)
+    (build / "flasher_args.json").write_text(json.dumps(args))
+    with contextlib.suppress(UserError):
+        FirmwareBuild.load(build)
+
+
+def test_build_for_secure_boot_says_why_it_flashes_no_bootloader(build):
+    edit(build / "flasher_args.json", lambda data: data.pop("bootloader"))
+    error = refusal(build)
+    assert error.what == "flasher_args.json flashes no bootloader"
+    assert "CONFIG_SECURE_BOOT_FLASH_BOOTLOADER_DEFAULT" in error.hint
+
+
+@pytest.mark.parametrize("section", ["bootloader", "partition-table", "app", "otadata"])
+def test_flasher_args_put_together_from_two_builds_are_refused(section, build):
+    def rename(data):
+        shutil.copy(build / data[section]["file"], build / "other.bin")
+        data[section]["file"] = "other.bin"
+
+    edit(build / "flasher_args.json", rename)
+    assert f"flasher_args.json: {section} is other.bin at " in refusal(build).what
 
 
 @pytest.mark.parametrize("name", [BOOTLOADER, TABLE, APP, "ota_data_initial.bin"])
