@@ -12,7 +12,6 @@ import webbrowser
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 
 import rig
 from rig import qualify
@@ -22,14 +21,13 @@ from rig.errors import BenchFault, Inconclusive, UserError
 from rig.evidence.records import Requirement, RunRecord, TestResult, Verdict
 from rig.evidence.report import write_report
 from rig.evidence.terminal import RunProgress, exit_code, print_summary
+from rig.processes import ended_like_ctrl_c
 from rig.qualify_boards import board_facts, choose, copies, firmware_facts
 from rig.requirements_command import uncovered
 from rig.screen import Screen
 from rig.virtual.builds import read_variant
 
 Carried = dict[str, list[Requirement]]
-SIGNAL_EXIT = 128
-"""What shells add to the number of the signal that ended a command."""
 TESTS = "tests"
 """The folder of a report that holds a folder of evidence for each board."""
 
@@ -56,7 +54,7 @@ def run(
     final = config.resolve().parent / bench.bench.reports / started.strftime("%Y-%m-%d_%H-%M-%S")
     # Work under a hidden name, so that a folder without a dot is always a whole report.
     partial = final.with_name(f".{final.name}.{os.getpid()}")
-    with _ended_like_ctrl_c(), _removed_on_error(partial):
+    with ended_like_ctrl_c(), _removed_on_error(partial):
         with screen.status("collecting the tests"):
             carried = qualify.collect(tests, select)
         if not carried:
@@ -103,23 +101,6 @@ def run(
     if (open_page if open_page is not None else _has_desktop()) and not webbrowser.open(page.as_uri()):
         screen.print("no browser could be started")
     return exit_code(record) or (BenchFault.exit_code if crashed else 0)
-
-
-@contextlib.contextmanager
-def _ended_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the run as Ctrl-C does: with nothing left behind."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(SIGNAL_EXIT + number)
-
-    # What nohup ignores stays ignored.
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, end) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

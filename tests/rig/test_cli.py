@@ -18,8 +18,8 @@ from rig.boards import inventory
 from rig.cli import main
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("qualify", "conformance", "serve", "list", "requirements")
-READ_BENCH = ("qualify", "serve", "list")
+COMMANDS = ("qualify", "conformance", "serve", "list", "requirements", "build", "doctor")
+READ_BENCH = ("qualify", "serve", "list", "build", "doctor")
 GOOD = """
 [bench]
 name = "desk"
