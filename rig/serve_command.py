@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
 
 import click
 
@@ -17,14 +20,26 @@ from rig.boards.shelf import SynthesisedShelf
 from rig.boards.virtual import build_virtual_chip
 from rig.errors import BenchFault, UserError
 from rig.virtual.chip import VirtualChip
-from rig.virtual.rfc2217 import Server, serve
+from rig.virtual.power_port import PowerPort
+from rig.virtual.rfc2217 import LOOPBACK, Server, serve
 
 VARIANT = "rollback"
 VERSION = "1.0.0"
+T = TypeVar("T")
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(config: Path, board: str | None, port: int, *, blank: bool) -> None:
+@dataclass(frozen=True)
+class Serving:
+    """How to serve: TCP ports (0: any free one), erased flash or the test app, and what hangs on the board's supply."""
+
+    port: int
+    power_port: int | None = None
+    blank: bool = False
+    bridge_loses_power: bool = False
+
+
+def run(config: Path, board: str | None, how: Serving) -> None:
     """Serve until Ctrl-C or SIGTERM; prints where to connect."""
     bench = inventory.load(config)
     section = bench.find(board) if board else bench.board[0]
@@ -33,13 +48,16 @@ def run(config: Path, board: str | None, port: int, *, blank: bool) -> None:
     with _held_back():
         # Others expect a board that keeps real time.
         chip = build_virtual_chip(section.model_copy(update={"time_scale": 1.0}))
-        if not blank:
+        if not how.blank:
             _flash(chip, section, bench.firmware.idf_version)
-        with chip, _listen(chip, port) as server:
-            what = "blank" if blank else f"{VARIANT} test app {VERSION}"
-            click.echo(f"{section.name} ({section.chip}, {what}) is at {server.url}")
-            click.echo(f"  esptool --port {server.url} --chip auto flash-id")
-            click.echo(f"  python -m serial.tools.miniterm {server.url} 115200")
+        with chip, ServedBoard(chip, how) as served, served.power_port() as power:
+            what = "blank" if how.blank else f"{VARIANT} test app {VERSION}"
+            click.echo(f"{section.name} ({section.chip}, {what}) is at {served.url}")
+            click.echo(f"  esptool --port {served.url} --chip auto flash-id")
+            click.echo(f"  python -m serial.tools.miniterm {served.url} 115200")
+            if power is not None:
+                click.echo(f"Its power is at {power.url}")
+                click.echo(f"  curl -X POST {power.url}/off")
             click.echo("Ctrl-C ends it.")
             signal.sigwait(ENDING)
             # A second Ctrl-C is for whom the first is not enough.
@@ -56,9 +74,59 @@ def _held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _listen(chip: VirtualChip, port: int) -> Server:
+class ServedBoard:
+    """A chip with its serial port server: together what a supply feeds."""
+
+    def __init__(self, chip: VirtualChip, how: Serving) -> None:
+        self._chip = chip
+        self._how = how
+        self._server: Server | None = None
+        self._port = how.port
+
+    @property
+    def url(self) -> str:
+        return f"rfc2217://{LOOPBACK}:{self._port}"
+
+    def __enter__(self) -> Self:
+        self._serve()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    @contextmanager
+    def power_port(self) -> Iterator[PowerPort | None]:
+        """Where other programs switch its power, if that was asked for."""
+        if self._how.power_port is None:
+            yield None
+            return
+        with _asked_for(lambda: PowerPort(self, self._how.power_port or 0).start()) as port:
+            yield port
+
+    @property
+    def is_on(self) -> bool:
+        return self._chip.powered
+
+    def on(self) -> None:
+        self._chip.power_on()
+        if self._server is None:
+            self._serve()
+
+    def off(self) -> None:
+        self._chip.power_off()
+        if self._how.bridge_loses_power and self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def _serve(self) -> None:
+        self._server = _asked_for(lambda: serve(self._chip, self._port))
+        self._port = self._server.port
+
+
+def _asked_for(listen: Callable[[], T]) -> T:
     try:
-        return serve(chip, port)
+        return listen()
     except BenchFault as error:
         # The TCP port is what the user asked for, not a part of the bench.
         raise UserError(error.what, board=error.board, hint=error.hint) from error

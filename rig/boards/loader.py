@@ -27,9 +27,10 @@ T = TypeVar("T")
 class LoaderFlash:
     """Flash of a board that esptool can bring into download mode by DTR and RTS."""
 
-    def __init__(self, console: Console, chip: str) -> None:
+    def __init__(self, console: Console, chip: str, baud: int = FLASH_BAUD) -> None:
         self.console = console
         self.chip = chip
+        self.baud = baud
         self.transcript: list[str] = []
 
     def read(self, offset: int, size: int) -> bytes:
@@ -85,14 +86,25 @@ class LoaderFlash:
                 hint="mend `chip` in rig.toml",
             )
         esp = esptool.cmds.run_stub(esp)
-        esp.change_baud(FLASH_BAUD)
+        esp.change_baud(self.baud)
         esptool.cmds.attach_flash(esp)
         yield esp
 
 
-def hard_reset(console: Console) -> None:
-    """Pulse EN by RTS while the reader goes on, so that the first boot byte is kept."""
-    HardReset(console.port)()
+class RtsResetLine:
+    """EN wired to RTS, as on every development board; the reader goes on, so that the first boot byte is kept."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def hold(self) -> None:
+        self._console.port.rts = True
+
+    def release(self) -> None:
+        self._console.port.rts = False
+
+    def pulse(self) -> None:
+        HardReset(self._console.port)()
 
 
 def _differing(esp: ESPLoader, offset: int, want: bytes) -> Iterator[tuple[int, int]]:
