@@ -46,9 +46,9 @@ MISSING: Mapping[str, str] = {
     Capability.FLASH_MUTATIONS: "nobody sees the single erases and programs inside a real chip",
     Capability.EFUSE: "a burnt eFuse of a real chip stays burnt",
     Capability.WIFI: "rig.toml has no network for boards yet",
-    Capability.INTERRUPT_LATENCY: "no test app measures it yet",
     Capability.BROWNOUT: "a power switch knows only on and off",
 }
+SYNTHESISED = "synthesised firmware runs on a simulated chip, which has no instruction timing"
 NO_POWER = "rig.toml names no power switch for this board; its reset line is not one"
 
 
@@ -82,6 +82,8 @@ def missing(section: SerialBoardSection) -> Mapping[str, str]:
     lacks = dict(MISSING)
     if section.power is None:
         lacks[Capability.POWER_CUT] = NO_POWER
+    if section.firmware == "synthesised":
+        lacks[Capability.INTERRUPT_LATENCY] = SYNTHESISED
     if not _has_lines(section):
         lacks["reset_line"] = NO_LINES
         lacks["flash"] = f"esptool cannot bring the chip into its loader: {NO_LINES}"

@@ -353,11 +353,7 @@ class Trial:
         said = "\n".join(self.board.flash.transcript[self._said_before :])
         (self.folder / "flashing.log").write_text(said, encoding="utf-8")
         if self._build is not None:
-            fields["firmware"] = {
-                "variant": self._variant,
-                "project": self._build.project,
-                "ESP-IDF": self._build.idf_version,
-            }
+            fields["firmware"] = {"project": self._build.project, "ESP-IDF": self._build.idf_version}
         fields["evidence"]["flashing.log"] = f"{self.folder.parent.name}/{self.folder.name}/flashing.log"
         return fields
 

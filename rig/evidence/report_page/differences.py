@@ -167,12 +167,17 @@ def reset_class(reset: str | None) -> str | None:
 
 
 def steps(result: TestResult) -> list[Step]:
-    """Boots and changes of a test in their order."""
+    """Boots and changes of a test in their order.
+
+    A bootloader that finds nothing resets for ever; how often until the bench stops it says nothing of the board.
+    """
     known = [boot.index for boot in result.boots]
     found = [_change(change) for change in result.transitions if change.boot not in known]
     for boot in result.boots:
         text = " ".join([f"boot {boot.index}:", boot.slot or "no app", boot.version or ""]).strip()
-        found.append(Step(("boot", boot.slot, boot.version), text, boot))
+        step = Step(("boot", boot.slot, boot.version), text, boot)
+        if boot.slot is not None or not found or found[-1].key != step.key:
+            found.append(step)
         found += [_change(change) for change in result.transitions if change.boot == boot.index]
     return found
 

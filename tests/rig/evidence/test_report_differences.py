@@ -197,3 +197,12 @@ def test_another_variant_stands_at_the_top_of_the_page() -> None:
     page = render_page(run.model_copy(update={"variant": "no_rollback"}))
     assert page.index("Not the usual firmware") < page.index("<nav")
     assert "2 of 17 requirements fail with it" in page
+
+
+def test_how_often_a_board_resets_that_finds_no_app_is_no_difference() -> None:
+    once = [boot(0), boot(1, None)]
+    often = [boot(0), *(boot(index, None) for index in range(1, 5))]
+    assert deviations(result("a", boots=once), result("b", boots=often)) == ()
+    assert deviations(result("a", boots=once[:1]), result("b", boots=often)) != ()
+    twice = [boot(0), boot(1)]
+    assert deviations(result("a", boots=twice), result("b", boots=twice[:1])) != ()

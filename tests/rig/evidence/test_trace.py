@@ -431,3 +431,16 @@ def test_boots_in_another_order_are_a_difference():
     text = str(compare_boots(["ota_0", "ota_1"], boots))
     assert "(no app)" in text
     assert "boot 1" in text
+
+
+def test_a_restart_carried_out_by_the_bench_is_a_restart_and_its_power_on_reset_is_explained():
+    log = gzip.decompress((LOGS / "qemu" / "rb_power_cut_during_ota_write.log.gz").read_bytes())
+    cut = next(
+        step["log_offset"]
+        for step in QEMU["rb_power_cut_during_ota_write.log"]["steps"]
+        if step.get("do") == "power_cut"
+    )
+    boots = build(parse(log), [Mark(MarkKind.RESTARTED, cut)]).boots
+    assert boots[0].ended_by == "restart"
+    assert [boot.fresh_process for boot in boots[:2]] == [False, True]
+    assert "the power-on reset is the bench's doing" in boots[1].notes[-1]
