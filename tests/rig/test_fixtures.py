@@ -59,6 +59,16 @@ def test_needs_a_build(trial):
     raise NotApplicable("variant x is not built", hint="rig build --variant x")
 
 
+@pytest.fixture
+def unfit():
+    raise NotApplicable("this app cannot be asked", hint="add the component")
+
+
+@requirement("BUILD-02", "A set-up may find that out, too.")
+def test_needs_an_agent(unfit):
+    raise AssertionError("never run")
+
+
 @requirement("CUT-01", "Power can be cut.")
 @requirement("CUT-02", "And at a mutation.")
 @needs("power_cut", "flash_mutations")
@@ -190,6 +200,7 @@ VERDICTS = {
     "test_passes": PASS,
     "test_needs_a_radio": SKIPPED,
     "test_needs_a_build": SKIPPED,
+    "test_needs_an_agent": SKIPPED,
     "test_needs_what_is_there": PASS,
     "test_expects_another_trace": FAIL,
     "test_expects_other_boots": FAIL,
@@ -221,6 +232,7 @@ def test_a_board_that_lacks_something_is_a_visible_skip_with_its_own_reason(inne
 def test_a_test_without_its_build_is_skipped_and_told_how_to_build(inner):
     assert inner.result("test_needs_a_build").reason == "variant x is not built; rig build --variant x"
     assert re.search(r"SKIPPED.*variant x is not built; rig build --variant x", inner.text)
+    assert inner.result("test_needs_an_agent").reason == "this app cannot be asked; add the component"
 
 
 def test_expected_and_seen_transitions_are_shown_side_by_side_with_their_witness(inner):
