@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import atexit
 import itertools
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from rig.emulator.disk import Disk
@@ -30,13 +27,12 @@ from rig.emulator.process import (
     how_it_ended,
 )
 from rig.emulator.qmp import GUEST_RESET
+from rig.emulator.scratch import ScratchFolder
 from rig.emulator.uart_log import UartLog
 from rig.errors import BenchFault
 
 LINGER_S = 5.0
 SILENT_RESTARTS = 5
-# A socket's path has at most 107 bytes (unix(7)).
-LONGEST_FOLDER = 90
 
 
 class GuestRestart(NamedTuple):
@@ -53,11 +49,12 @@ class Machine:
     kept and raised by whatever is called next; once it was raised, the next act on power or reset starts anew.
     """
 
-    def __init__(self, name: str, launch: Launch, disk: Disk) -> None:
+    def __init__(self, name: str, launch: Launch, disk: Disk, scratch: ScratchFolder) -> None:
         self.name = name
         self.disk = disk
         self.uart = UartLog(launch.folder / UART_LOG)
         self._launch = launch
+        self._scratch = scratch
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
         self._process: QemuProcess | None = None
@@ -109,7 +106,7 @@ class Machine:
             self._stop()
             self.uart.close()
         atexit.unregister(self.close)
-        shutil.rmtree(self._launch.folder, ignore_errors=True)
+        self._scratch.remove()
 
     # --- what is seen of it ----------------------------------------------------------------------------------------
 
@@ -271,12 +268,9 @@ class Machine:
 
 def build_machine(name: str, chip: str, flash_size: int, qemu: Qemu, clock: Clock) -> Machine:
     """A new chip with erased flash and blank eFuses, without power. `flash_size` in bytes."""
-    folder = Path(tempfile.mkdtemp(prefix="rig-qemu-"))
-    if len(str(folder).encode()) > LONGEST_FOLDER:
-        folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="rig-qemu-", dir="/tmp"))
-    (folder / EFUSE_FILE).write_bytes(blank_efuses(chip))
-    machine = Machine(name, Launch(qemu.program, chip, clock, folder), Disk(flash_size))
+    scratch = ScratchFolder.make()
+    (scratch.path / EFUSE_FILE).write_bytes(blank_efuses(chip))
+    machine = Machine(name, Launch(qemu.program, chip, clock, scratch.path), Disk(flash_size), scratch)
     machine.uart.create()
     atexit.register(machine.close)
     return machine

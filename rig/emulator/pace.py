@@ -17,9 +17,9 @@ import threading
 from pathlib import Path
 
 PERIOD_S = 0.005
-BYTES_PER_PERIOD = 540
-"""A line has about 107 bytes (target/riscv/cpu_helper.c, riscv_cpu_do_interrupt): 1,000 interrupts in a second. With
-ESP-IDF's 100 ticks a second a waiting guest's time is at most ten times as fast as the host's."""
+BYTES_PER_PERIOD = 1080
+"""A line has about 107 bytes (target/riscv/cpu_helper.c, riscv_cpu_do_interrupt): 2,000 interrupts in a second. With
+ESP-IDF's 100 ticks a second a waiting guest's time is at most 20 times as fast as the host's."""
 PIPE_BYTES = 4096
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -39,6 +40,8 @@ class Flash:
                 break
             if data[:2] == b"\0\0":
                 self.size = struct.unpack(">Q", data[2:10])[0]
+        self.unanswered = 0
+        self.late = []
         self.cells = bytearray()
         self.request(0, 0, self.size)
         self.cells += self.take(self.size)
@@ -73,7 +76,11 @@ class Flash:
 
 
 class Monitor:
-    def __init__(self, path):
+    """After `stop` the guest does nothing more, and all it sent to its flash has been answered."""
+
+    def __init__(self, path, flash):
+        self.flash = flash
+        self.guest_runs = threading.Lock()
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(path)
         self.lines = self.socket.makefile("rb")
@@ -82,6 +89,16 @@ class Monitor:
             self.lines.readline()
             self.event("RESUME")
             self.say({"return": {}})
+        threading.Thread(target=self.obey, daemon=True).start()
+
+    def obey(self):
+        assert json.loads(self.lines.readline()) == {"execute": "stop"}
+        self.guest_runs.acquire()
+        self.flash.take(16 * self.flash.unanswered)
+        for offset in self.flash.late:
+            self.flash.sync(offset, PAGE)
+        self.event("STOP")
+        self.say({"return": {}})
 
     def say(self, message):
         self.socket.sendall(json.dumps(message).encode() + b"\r\n")
@@ -97,7 +114,8 @@ class Firmware:
         self.input = os.fdopen(os.open(fifo, os.O_RDONLY), "rb", buffering=0)
 
     def say(self, text):
-        os.write(self.log, text.encode() + b"\n")
+        with self.monitor.guest_runs:
+            os.write(self.log, text.encode() + b"\n")
 
     def end(self, reason, code=0):
         self.monitor.event("SHUTDOWN", guest=True, reason=reason)
@@ -120,11 +138,13 @@ class Firmware:
             self.say(f"line {number}")
 
     def do_erase(self, offset):
-        self.flash.erase(int(offset, 16))
+        with self.monitor.guest_runs:
+            self.flash.erase(int(offset, 16))
         self.say("erased")
 
     def do_program(self, offset, data):
-        self.flash.program(int(offset, 16), bytes.fromhex(data))
+        with self.monitor.guest_runs:
+            self.flash.program(int(offset, 16), bytes.fromhex(data))
         self.say("programmed")
 
     def do_raise(self, offset):
@@ -133,13 +153,15 @@ class Firmware:
         time.sleep(60)
 
     def do_many(self, offset, count):
-        """Sends programs without waiting for answers, and says so first."""
-        self.say("sending")
+        """Sends programs without waiting for answers, as QEMU does, and says so."""
         start = int(offset, 16)
         requests = b""
         for number in range(int(count)):
             requests += struct.pack(">IHHQQI", 0x25609513, 0, 1, number, start + number, 1) + b"\0"
-        self.flash.socket.sendall(requests)
+        with self.monitor.guest_runs:
+            self.flash.unanswered = int(count)
+            self.flash.socket.sendall(requests)
+        self.say("sent")
         time.sleep(60)
 
     def do_reset(self):
@@ -170,6 +192,19 @@ class Firmware:
     def do_pid(self):
         self.say(f"pid {os.getpid()}")
 
+    def do_late(self, offset, data):
+        """A program that waits behind others: done for the guest, but not sent yet."""
+        start = int(offset, 16)
+        self.flash.cells[start : start + len(data) // 2] = bytes.fromhex(data)
+        self.flash.late.append(start - start % PAGE)
+        self.say("programmed")
+
+    def do_deaf(self):
+        """From now on QMP commands are not answered."""
+        self.monitor.guest_runs.acquire()
+        os.write(self.log, b"deaf\n")
+        time.sleep(60)
+
     def do_efuse(self, value):
         with open("efuse.bin", "r+b") as file:
             self.say(f"efuse was {file.read(1).hex()}")
@@ -195,7 +230,8 @@ def main(arguments):
     flash = Flash(next(drive["file"].partition("socket=")[2] for drive in drives if drive["if"] == "mtd"))
     assert any(os.path.getsize(drive["file"]) == 1024 for drive in drives if drive["if"] == "none")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Firmware(flash, Monitor(options["-qmp"][0].partition(":")[2]), uart["path"], uart["input-path"]).run()
+    monitor = Monitor(options["-qmp"][0].partition(":")[2], flash)
+    Firmware(flash, monitor, uart["path"], uart["input-path"]).run()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -10,14 +11,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from rig.emulator import machine as machine_module
 from rig.emulator import process as process_module
 from rig.emulator.disk import DiskCut
-from rig.emulator.find import Qemu
+from rig.emulator.find import PROGRAMS, Qemu
 from rig.emulator.machine import Machine
+from rig.emulator.pace import PIPE_BYTES, Pacer
+from rig.emulator.process import Clock, Launch, QemuProcess
 from rig.errors import BenchFault
 from tests.rig.emulator.conftest import FLASH_SIZE
 from tests.rig.emulator.fake_qemu import MUTE_LOOP
@@ -260,12 +264,47 @@ def test_power_can_come_back_right_after_a_cut(running: Reader) -> None:
     assert running.machine.restarts(0) == []
 
 
-def test_all_that_the_killed_process_had_sent_is_in_flash_after_power_off(running: Reader) -> None:
-    running.say("many 0 2000", b"sending")
-    wait_for(lambda: running.machine.disk.counts["program"])
+def test_what_the_guest_had_written_before_power_off_is_all_in_flash(running: Reader) -> None:
+    # As with QEMU, the guest goes on while its writes are on their way.
+    running.say("many 0 2000", b"sent")
     running.machine.power_off()
-    done = running.machine.disk.counts["program"]
-    assert running.machine.disk.read(0, FLASH_SIZE) == bytes(done) + b"\xff" * (FLASH_SIZE - done)
+    assert running.machine.disk.read(0, 2001) == bytes(2000) + b"\xff"
+
+
+def test_what_the_guest_takes_for_written_is_in_flash_even_if_it_was_not_sent_yet(running: Reader) -> None:
+    running.say("late 100 0000", b"programmed")
+    running.machine.hold()
+    assert running.machine.disk.read(0xFF, 4) == b"\xff\0\0\xff"
+
+
+def test_a_process_that_does_not_listen_any_more_is_killed_all_the_same(
+    running: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "DRAIN_TIMEOUT_S", 0.1)
+    running.say("deaf", b"deaf")
+    running.machine.power_off()
+    assert not running.machine.running
+
+
+def test_what_the_guest_says_after_its_power_was_cut_was_never_said(
+    running: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = running.machine
+    machine.disk.arm(DiskCut(0, FLASH_SIZE))
+    kill = QemuProcess.kill
+
+    def kill_late(process: QemuProcess) -> None:
+        # The guest goes on while its write is on its way.
+        with machine.uart.path.open("ab") as file:
+            file.write(b"done!\n")
+        kill(process)
+
+    monkeypatch.setattr(QemuProcess, "kill", kill_late)
+    running.say("program 0 00")
+    assert machine.disk.wait_fired(PATIENCE_S)
+    machine.power_on()
+    assert running.until(b"flash begins").startswith(BOOTED)
+    assert machine.printed == machine.uart.size - len(b"done!\n")
 
 
 # --- faults of the emulator ----------------------------------------------------------------------------------------
@@ -362,6 +401,43 @@ def test_a_program_that_never_calls_back_is_given_up(
         machine.power_on()
 
 
+# --- how QEMU is called ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chip", sorted(PROGRAMS))
+@pytest.mark.parametrize("clock", get_args(Clock))
+def test_the_command_line_names_machine_clock_flash_efuses_uart_and_monitor(chip: str, clock: Clock) -> None:
+    words = Launch(Path("/opt/qemu"), chip, clock, Path("/nowhere")).command(7)
+    text = " ".join(words)
+    assert words[0] == "/opt/qemu"
+    assert f"-machine {chip} " in text
+    assert f"-icount shift=3,sleep={'off' if clock == 'instructions' else 'on'} " in text
+    assert "file=nbd+unix:///?socket=nbd7,if=mtd,format=raw" in text
+    assert f"driver=nvram.{chip}.efuse,property=drive,value=efuse" in text
+    assert "path=uart.log,append=on,input-path=uart7" in text
+    assert {"-no-reboot", "-S"} <= set(words)
+    assert ("-d int -D pace7" in text) == (clock == "instructions" and chip == "esp32c3")
+
+
+def test_a_guest_that_interrupts_faster_than_its_pace_waits(tmp_path: Path) -> None:
+    pacer = Pacer(tmp_path / "pace")
+    pacer.start()
+    pipe = os.open(pacer.path, os.O_WRONLY | os.O_NONBLOCK)
+    line, taken = b"x" * 107, 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            taken += os.write(pipe, line)
+    # What the pipe holds, and maybe a few periods: it is full long before a guest's second is over.
+    assert taken < 100 * len(line) + PIPE_BYTES
+    os.set_blocking(pipe, True)
+    for _ in range(50):
+        os.write(pipe, line)
+    pacer.stop()
+    pacer.stop()
+    os.close(pipe)
+    assert not pacer.path.exists()
+
+
 # --- nothing is left behind ----------------------------------------------------------------------------------------
 
 
@@ -377,7 +453,7 @@ def test_closing_leaves_neither_process_nor_file(running: Reader) -> None:
 PARENT = """
 import sys, time
 from pathlib import Path
-from rig.emulator.find import Qemu
+from rig.emulator.find import PROGRAMS, Qemu
 from rig.emulator.machine import build_machine
 machine = build_machine("parent", "esp32c3", 0x10000, Qemu(Path(sys.argv[1]), "", ""), "instructions")
 machine.power_on()

@@ -98,6 +98,16 @@ def test_a_port_opened_as_pyserial_does_by_default_holds_the_chip_until_it_is_cl
     assert machine.running
 
 
+def test_opening_quietly_does_not_let_go_of_a_chip_that_is_held_otherwise(machine: Machine, url: str) -> None:
+    machine.hold()
+    machine.power_on()
+    handle = serial.serial_for_url(url, do_not_open=True)
+    handle.dtr = handle.rts = False
+    handle.open()
+    handle.close()
+    assert not machine.running
+
+
 def test_dtr_alone_does_nothing(machine: Machine, opened: serial.SerialBase) -> None:
     machine.power_on()
     opened.dtr = True
