@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from rig.errors import Inconclusive
+from rig.evidence import emulated
 from rig.evidence.agentlines import checked, facts
 from rig.evidence.app_calls import AppCall, Call, judge_call
 from rig.evidence.bench import ExpectedReset
@@ -27,14 +28,7 @@ from rig.idf.partitions import PartitionTable
 INTERRUPTIONS = (MarkKind.POWER_CUT, MarkKind.RESET_LINE)
 """What of the bench may end a boot before its app runs."""
 
-PENDING = "PENDING_VERIFY"
-CRASHES = ("panic", "watchdog")
-"""Outcomes of diagnostics (PROTOCOL.md, 4) that end in a crash."""
 UNASKED = "otadata changed although nothing was asked of the app"
-CRASHED_UNASKED = (
-    "the app ended without announcing a restart and without being asked to crash: on an emulator that may be the "
-    "emulator's fault; repeat the test, or run it on hardware"
-)
 APP_LIES = "the app reports other otadata than flash holds"
 
 
@@ -72,7 +66,7 @@ def judge_trial(evidence: TrialEvidence) -> Judgement:
             judgements.append(found)
     if contradiction := _unasked_change(boots, samples, calls):
         judgements.append(contradiction)
-    judgements += _crashes_under_emulation(boots)
+    judgements += emulated.crashes(boots)
     verdict = worst(judgements)
     met = dict.fromkeys(hazard for judgement in judgements for hazard in judgement.hazards)
     return verdict._replace(hazards=tuple(met))
@@ -220,28 +214,6 @@ def _unasked_change(boots: Sequence[Boot], samples: Sequence[Sample], calls: Seq
         rows = [f"  {WHO[sample.source]:<12} {_words(sample)}" for sample in (first, second)]
         return Judgement(Verdict.FIRMWARE_FAIL, reason, "\n".join(["otadata", *rows]))
     return None
-
-
-def _crashes_under_emulation(boots: Sequence[Boot]) -> list[Judgement]:
-    """Known faults of QEMU look like firmware that crashes, so an unasked crash there says nothing of the firmware."""
-    return [
-        Judgement(Verdict.BENCH_FAULT, f"boot {number}: {CRASHED_UNASKED}")
-        for number, boot in enumerate(boots)
-        if any(mark.kind is MarkKind.RESTARTED for mark in boot.marks)
-        and not any(mark.kind is MarkKind.CRASH_ASKED for mark in boot.marks)
-        and any(isinstance(event, AppLoaded | AgentLine) for event in boot.events)
-        and not _announced(boot)
-    ]
-
-
-def _announced(boot: Boot) -> bool:
-    """The app said that it restarts, or that its diagnostics end in a crash."""
-    said = [line for event in boot.events if isinstance(event, AgentLine) and (line := checked(event))]
-    return any(
-        line.word == "shutdown"
-        or (line.word == "start" and line.fields.get("state") == PENDING and line.fields.get("diag") in CRASHES)
-        for line in said
-    )
 
 
 WHO = {"app": "app reported", "flash": "flash holds"}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from rig.boards.firmware import FirmwareBuild
 from rig.errors import BenchFault, FirmwareFault, Inconclusive
-from rig.evidence import trace
+from rig.evidence import emulated, trace
 from rig.evidence.assemble import TrialEvidence, judge_trial
 from rig.evidence.bench import ExpectedReset, bench_signs
 from rig.evidence.boots import Mark, MarkKind
@@ -140,6 +140,10 @@ def conclude(witnesses: Witnesses, build: FirmwareBuild | None) -> Conclusion:
     events = [event for chunk in witnesses.chunks for event in parser.feed(chunk.data, chunk.time)]
     events += parser.finish()
     marks = [Mark(KINDS[mark.what], mark.position, mark.time) for mark in witnesses.marks]
+    if witnesses.emulated:
+        at_mutations = [mark.position for mark in witnesses.marks if mark.what == "power cut"]
+        cuts = [mark for mark in marks if mark.kind is MarkKind.POWER_CUT and mark.offset in at_mutations]
+        events = emulated.believable(events, cuts, witnesses.calls)
     samples = [Sample(sample.entries, "flash", sample.position, sample.time) for sample in witnesses.samples]
     table = build.table if build is not None else None
     built = trace.build(events, marks, samples, table, witnesses.began)

@@ -105,6 +105,11 @@ class Witnesses:
         self._marks.append(Mark(self.position, time.monotonic(), what))
 
     @property
+    def emulated(self) -> bool:
+        """Whether the board is an emulator, whose log needs more doubt."""
+        return self._restarts is not None
+
+    @property
     def marks(self) -> list[Mark]:
         """What was done to the board, in the order of the console log."""
         since = self._restarts.since(self._from) if self._restarts is not None else ()

@@ -8,8 +8,9 @@ from __future__ import annotations
 import pytest
 
 from rig.evidence.app_calls import AppCall
-from rig.evidence.assemble import APP_LIES, CRASHED_UNASKED, UNASKED, TrialEvidence, judge_trial, reported
+from rig.evidence.assemble import APP_LIES, UNASKED, TrialEvidence, judge_trial, reported
 from rig.evidence.boots import Mark, MarkKind
+from rig.evidence.emulated import CRASHED_UNASKED
 from rig.evidence.hazards import BARRED_IMAGE_BOOTS
 from rig.evidence.logparse import parse
 from rig.evidence.observe import Sample
