@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from rig.evidence.agentlines import checked, word
 from rig.evidence.app_calls import AppCall
 from rig.evidence.boots import Boot, Mark, MarkKind
-from rig.evidence.events import AgentLine, AppLoaded, Event, OtaLine
+from rig.evidence.events import AgentLine, AppLoaded, BootloaderStart, Event, OtaLine, Reset, RomBanner
 from rig.evidence.judge import Judgement
 from rig.evidence.records import Verdict
 
@@ -25,15 +25,20 @@ CRASHED_UNASKED = (
 def believable(events: Iterable[Event], cuts: Sequence[Mark], calls: Sequence[AppCall]) -> list[Event]:
     """Without what an emulated app said when it had lost its power already. `cuts`: those at a flash mutation.
 
-    That is whatever came right before the cut, and from the beginning of the call that it interrupted.
+    That is whatever came right before the cut, and from the beginning of the call that it interrupted, but nothing of
+    an earlier boot.
     """
-    kept, before = list(events), 0
+    kept = list(events)
     for cut in cuts:
-        interrupted = [call.start for call in calls if call.error is None and before <= call.start <= cut.offset]
+        starts = [event.at.offset for event in kept if isinstance(event, _STARTS) and event.at.offset < cut.offset]
+        boot = max(starts, default=0)
+        interrupted = [call.start for call in calls if call.error is None and boot <= call.start <= cut.offset]
         since = min(interrupted, default=cut.offset)
-        kept = [event for event in kept if not _said_too_late(event, since, cut)]
-        before = cut.offset
+        kept = [event for event in kept if event.at.offset < boot or not _said_too_late(event, since, cut)]
     return kept
+
+
+_STARTS = (RomBanner, Reset, BootloaderStart)
 
 
 def _said_too_late(event: Event, since: int, cut: Mark) -> bool:

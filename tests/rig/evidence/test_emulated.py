@@ -11,7 +11,8 @@ from rig.evidence.events import AgentLine, OtaLine
 from rig.evidence.logparse import LogParser
 from rig.protocol import Line, encode_line
 
-BOOT = b"I (43) boot: Loaded app from partition at offset 0x10000\r\n"
+BANNER = b"I (26) boot: ESP-IDF v5.1.6 2nd stage bootloader\r\n"
+BOOT = BANNER + b"I (43) boot: Loaded app from partition at offset 0x10000\r\n"
 ROLLBACK = b"I (90) esp_ota_ops: Rollback to previously worked partition. Restart.\r\n"
 
 
@@ -59,6 +60,11 @@ def test_a_call_that_had_returned_long_before_is_believed(error) -> None:
 def test_a_cut_says_nothing_of_the_boots_after_it() -> None:
     events, _ = log((0.0, BOOT), (1.0, BOOT + agent("ready")))
     assert believable(events, [cut(len(BOOT), 1.0)], [AppCall("confirm", 3, "ota_1", error=None)]) == events
+
+
+def test_the_words_of_the_boot_before_are_believed_however_soon_the_cut_came() -> None:
+    events, end = log((10.0, agent("shutdown") + BOOT))
+    assert believable(events, [cut(end, 10.1)], []) == events
 
 
 def test_an_earlier_cut_call_does_not_reach_over_the_next_cut() -> None:
