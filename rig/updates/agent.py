@@ -13,7 +13,9 @@ from rig.updates.agent_results import (
     Diagnostics,
     Event,
     Fields,
+    Gaps,
     Hello,
+    Network,
     OtaData,
     PartitionRow,
     SecureVersion,
@@ -21,6 +23,7 @@ from rig.updates.agent_results import (
     Slots,
     TableInfo,
     UpdateStarted,
+    UrlUpdate,
 )
 
 OUTCOMES = ("pass", "fail", "hang", "panic", "watchdog", "reboot", "delay", "manual")
@@ -86,6 +89,17 @@ RULES: Mapping[str, _Rule] = {
     "crash": _Rule(False, 3.0),
 }
 """The table of PROTOCOL.md, section 5: may it be sent again, and how many seconds may the answer take."""
+
+OPTIONAL_RULES: Mapping[str, _Rule] = {
+    "net": _Rule(True, 90.0),
+    "ca": _Rule(True, 3.0),
+    "update_url": _Rule(False, 900.0),
+    "gap_begin": _Rule(False, 3.0),
+    "gap_end": _Rule(False, 3.0),
+}
+"""The same for section 8: commands that an app may lack, AgentError ESP_ERR_NOT_SUPPORTED."""
+CA_PIECE = 100
+"""Bytes of a certificate in one `ca` request: a line has 512, and a byte may need three of them."""
 
 
 class Agent:
@@ -244,6 +258,43 @@ class Agent:
     def update_abort(self) -> None:
         self.request("update_abort")
 
+    # --- what an app may lack (PROTOCOL.md, section 8) -------------------------------------------------------------
+
+    def network(self, ssid: str | None = None, password: str | None = None, wait: int | None = None) -> Network:
+        """Start Ethernet or Wi-Fi, wait up to `wait` seconds (else 20) for an address; how far it came."""
+        given = {"ssid": ssid, "password": password, "wait": None if wait is None else str(wait)}
+        return Network.read(self.request("net", **_without_none(given)))
+
+    def set_ca(self, pem: bytes) -> None:
+        """Give the device the certificates (PEM) of the update server's authority, until its next reset."""
+        text = pem.decode("ascii")
+        for offset in range(0, len(text), CA_PIECE):
+            self.request("ca", offset=str(offset), data=text[offset : offset + CA_PIECE])
+
+    def update_url(
+        self,
+        url: str,
+        slot: str = "next",
+        sha256: str | None = None,
+        common_name: str | None = None,
+        timeout: int | None = None,
+    ) -> UrlUpdate:
+        """Have the device download an image into a slot, up to esp_ota_end; boots nothing.
+
+        `timeout` is the device's for the network, in seconds. AgentError as section 8 says.
+        """
+        given = {"sha256": sha256, "common_name": common_name, "timeout": None if timeout is None else str(timeout)}
+        return UrlUpdate.read(self.request("update_url", url=url, slot=slot, **_without_none(given)))
+
+    def begin_gap_probe(self, period_us: int | None = None) -> int:
+        """Start two timers that interrupt all the time; the period in microseconds."""
+        given = {"period_us": None if period_us is None else str(period_us)}
+        return self.request("gap_begin", **_without_none(given)).number("period_us")
+
+    def end_gap_probe(self) -> Gaps:
+        """Stop them; the longest time each was kept waiting."""
+        return Gaps.read(self.request("gap_end"))
+
     # --- events --------------------------------------------------------------------------------------------------
 
     def wait_event(self, name: str, timeout: float) -> Event:
@@ -263,7 +314,7 @@ class Agent:
 
     def request(self, command: str, **fields: str) -> Fields:
         """Send a request and return the fields of its `ok`. Only repeatable commands are sent again."""
-        rule = RULES.get(command, _SHORT)
+        rule = RULES.get(command) or OPTIONAL_RULES.get(command, _SHORT)
         heard = False
         attempts = ATTEMPTS if rule.repeatable else 1
         for _ in range(attempts):
@@ -341,6 +392,10 @@ def _concerns(line: Line, number: int, rule: _Rule) -> bool:
         return line.id == number
     # The device could not read the request: worth sending again, if that does no harm.
     return line.word == "bad_line" and line.is_event if rule.repeatable else _is_start(line)
+
+
+def _without_none(fields: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _is_start(line: Line) -> bool:

@@ -224,6 +224,69 @@ class UpdateStarted:
 
 
 @dataclass(frozen=True)
+class Network:
+    """`kind` is `ethernet` or `wifi`; `ip` None without an address; `power_save` `none`, `min`, `max`, or None."""
+
+    kind: str
+    link: bool
+    ip: str | None
+    power_save: str | None
+
+    @classmethod
+    def read(cls, fields: Fields) -> Network:
+        ip = fields.text("ip")
+        return cls(
+            kind=fields.text("kind"),
+            link=fields.flag("link"),
+            ip=None if ip == "0.0.0.0" else ip,
+            power_save=fields.slot_or_none("power_save"),
+        )
+
+
+@dataclass(frozen=True)
+class UrlUpdate:
+    """`length` bytes were downloaded into `slot` at `offset`; `power_save` is the mode meanwhile, None for none."""
+
+    slot: str
+    offset: int
+    length: int
+    power_save: str | None
+
+    @classmethod
+    def read(cls, fields: Fields) -> UrlUpdate:
+        return cls(
+            slot=fields.text("slot"),
+            offset=fields.number("offset"),
+            length=fields.number("length"),
+            power_save=fields.slot_or_none("power_save"),
+        )
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Longest time between two interrupts, microseconds, and how many there were; `period_us` is what was asked for.
+
+    `iram`: the interrupt also comes while flash is erased or written; `flash`: it waits until the cache is on again.
+    """
+
+    iram_us: int
+    flash_us: int
+    iram_count: int
+    flash_count: int
+    period_us: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> Gaps:
+        return cls(
+            iram_us=fields.number("iram_us"),
+            flash_us=fields.number("flash_us"),
+            iram_count=fields.number("iram_count"),
+            flash_count=fields.number("flash_count"),
+            period_us=fields.number("period_us"),
+        )
+
+
+@dataclass(frozen=True)
 class Event:
     """A line the app printed of its own accord, e.g. `ready`."""
 

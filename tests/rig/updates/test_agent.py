@@ -4,7 +4,8 @@ import pytest
 
 from rig.errors import BenchFault, FirmwareFault, UserError
 from rig.protocol import Line, encode_line, parse_line
-from rig.updates.agent import Agent, AgentError, AgentTimeout, DeviceRestarted
+from rig.updates.agent import CA_PIECE, Agent, AgentError, AgentTimeout, DeviceRestarted
+from rig.updates.agent_results import Gaps, Network, UrlUpdate
 
 OK_HELLO = {
     "protocol": "1",
@@ -209,3 +210,58 @@ def test_two_agents_do_not_start_with_the_same_id():
         Agent(script).ping()
         starts.add(script.requests[0].id)
     assert len(starts) > 1
+
+
+# --- commands that an app may lack ---
+
+
+def test_the_network_is_told_with_its_address_or_without():
+    up = ok(kind="wifi", link="1", ip="10.0.2.15", power_save="min")
+    down = ok(kind="ethernet", link="0", ip="0.0.0.0", power_save="-")
+    script = Script(up, down)
+    agent = Agent(script)
+    assert agent.network("house", "secret", wait=5) == Network("wifi", True, "10.0.2.15", "min")
+    assert agent.network() == Network("ethernet", False, None, None)
+    assert [dict(request.fields) for request in script.requests] == [
+        {"ssid": "house", "password": "secret", "wait": "5"},
+        {},
+    ]
+
+
+def test_certificates_of_any_length_go_in_pieces_that_fit_a_line():
+    pem = b"-----BEGIN CERTIFICATE-----\n" + b"%*=@\n" * 100
+    script = Script(*[ok(size="0")] * 10)
+    Agent(script).set_ca(pem)
+    fields = [request.fields for request in script.requests]
+    assert "".join(piece["data"] for piece in fields).encode() == pem
+    assert [int(piece["offset"]) for piece in fields] == list(range(0, len(pem), CA_PIECE))
+
+
+def test_an_update_from_a_url_is_awaited_behind_its_progress():
+    def downloads(request):
+        progress = [encode_line(Line(request.id, "ack", {"offset": str(n)})).rstrip() for n in (32768, 65536)]
+        return progress + ok(slot="ota_1", offset="0x1f0000", length="70000", power_save="none")(request)
+
+    script = Script(downloads)
+    assert Agent(script).update_url("https://a/b?c=d", sha256="ab") == UrlUpdate("ota_1", 0x1F0000, 70000, "none")
+    assert script.requests[0].fields == {"url": "https://a/b?c=d", "slot": "next", "sha256": "ab"}
+
+
+def test_an_update_from_a_url_is_never_asked_for_twice():
+    script = Script(silence)
+    with pytest.raises(AgentTimeout):
+        Agent(script).update_url("http://a/b")
+    assert len(script.requests) == 1
+
+
+def test_gaps_are_numbers():
+    measured = ok(iram_us="110", flash_us="48211", iram_count="9", flash_count="8", period_us="100")
+    script = Script(ok(period_us="100"), measured)
+    agent = Agent(script)
+    assert agent.begin_gap_probe(100) == 100
+    assert agent.end_gap_probe() == Gaps(110, 48211, 9, 8, 100)
+
+
+def test_an_app_that_lacks_a_command_says_so():
+    with pytest.raises(AgentError, match="ESP_ERR_NOT_SUPPORTED"):
+        Agent(Script(err("ESP_ERR_NOT_SUPPORTED", "unknown command"))).network()
