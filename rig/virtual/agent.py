@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from rig.virtual.transfer import CRLF, FRAME, INACTIVITY, WINDOW, Receiver, Upda
 Fields = dict[str, str]
 
 _LONGEST_DELAY = 3600
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]+")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class CommandError(Exception):
@@ -271,9 +274,10 @@ class DeviceAgent:
         if slot == "next":
             slot = self._ota.next_slot() or ""
         _, part = self._slot_argument({"slot": slot})
+        digest = _digest(args)
         _check(self._ota.begin(slot, size, mode))
         self._update = None
-        update = Update(self._request_id, slot, size, args.get("sha256"), float(timeout))
+        update = Update(self._request_id, slot, size, digest, float(timeout))
         place = {"slot": slot, "offset": hex(part.offset), "frame": str(FRAME), "window": str(WINDOW)}
         return Reply(place, lambda: self._receive(update))
 
@@ -355,10 +359,15 @@ def _flag(value: bool) -> str:
 
 
 def _number(args: Mapping[str, str], name: str, low: int, high: int) -> int:
-    try:
-        value = int(args.get(name, ""), 0)
-    except ValueError:
-        value = low - 1
+    text = args.get(name, "")
+    value = int(text, 16 if text[1:2] in ("x", "X") else 10) if _NUMBER.fullmatch(text) else low - 1
     if not low <= value <= high:
         raise CommandError("ESP_ERR_INVALID_ARG", f"{name}: {low} to {high}")
     return value
+
+
+def _digest(args: Mapping[str, str]) -> str | None:
+    text = args.get("sha256")
+    if text is not None and not _SHA256.fullmatch(text):
+        raise CommandError("ESP_ERR_INVALID_ARG", "sha256: 64 hexadecimal digits")
+    return text and text.lower()

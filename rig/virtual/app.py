@@ -185,7 +185,7 @@ class TestApp:
 
     def _restart(self, cause: str) -> NoReturn:
         self._agent.event("restart", {"cause": cause})
-        self._log.info(TAG, "Prepare to restart system!")
+        self._log.info("rig_agent", "Prepare to restart system!")
         self._esp_restart()
 
     def _reject(self, cause: str) -> str:

@@ -68,6 +68,9 @@ class Receiver:
                 error = self._take(found)
                 if error != "ESP_OK":
                     return self._fail(error)
+                if update.complete:
+                    # The last `ack` has ended the transfer; what came with its frame is neither frame nor text.
+                    return "ESP_OK"
             if intact:
                 heard = cpu.now()
             elif cpu.now() - heard >= update.timeout:

@@ -341,6 +341,10 @@ def test_otadata_and_partitions_are_reported_byte_for_byte(make_device):
         (lambda agent: agent.update_begin(100, slot="ota_0"), "ESP_ERR_OTA_PARTITION_CONFLICT"),
         (lambda agent: agent.update_begin(0x200000, slot="ota_1", mode="size"), "ESP_ERR_INVALID_SIZE"),
         (lambda agent: agent.update_begin(0), "ESP_ERR_INVALID_ARG"),
+        (lambda agent: agent.update_begin(9, sha256="ab"), "ESP_ERR_INVALID_ARG"),
+        (lambda agent: agent.request("partition", index="0b1"), "ESP_ERR_INVALID_ARG"),
+        (lambda agent: agent.request("partition", index="1_0"), "ESP_ERR_INVALID_ARG"),
+        (lambda agent: agent.request("partition", index="-1"), "ESP_ERR_INVALID_ARG"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_the_error_of_esp_idf(make_device, call, error):

@@ -48,6 +48,12 @@ def test_every_frame_is_written_and_acknowledged():
     assert result == "ESP_OK"
 
 
+def test_what_comes_with_the_last_frame_is_dropped():
+    _, said, result = receive([data(0, b"ab") + data(2, b"cd") + b"noise" + data(0, b"ab")], 4)
+    assert said == [("ack", "2"), ("ack", "4")]
+    assert result == "ESP_OK"
+
+
 def test_a_frame_sent_twice_is_written_once_and_acknowledged_again():
     written, said, _ = receive([data(0, b"ab"), data(0, b"ab"), data(2, b"c")], 3)
     assert written == b"abc"
