@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rig.boards.board import Board, Cut
-from rig.boards.channel import ConsoleChannel, PowerLost
+from rig.boards.channel import ConsoleChannel
 from rig.boards.firmware import FirmwareBuild
 from rig.boards.install import flash_content, slot_of
 from rig.boards.shelf import FirmwareShelf
 from rig.errors import FirmwareFault, Inconclusive, UserError
 from rig.evidence.app_calls import AppCall, Call
 from rig.evidence.conclusion import Conclusion, conclude
+from rig.evidence.cutting import Cutter
 from rig.evidence.handling import Handling
 from rig.evidence.judge import Judgement
 from rig.evidence.records import Verdict
@@ -30,7 +31,6 @@ from rig.updates.agent import Agent, AgentError, AgentTimeout, DeviceRestarted
 from rig.updates.uart import NO_FAULTS, UartFaults, abort_transfer, install_image, transfer_image
 
 START_TIMEOUT_S = 30.0
-CUT_TIMEOUT_S = 30.0
 POLL_S = 0.1
 DEAF = ("hang", "panic", "watchdog", "reboot", "fail")
 """Diagnostics outcomes after which an app on probation takes no requests."""
@@ -45,7 +45,8 @@ class Trial:
         self.folder = folder
         self.started = datetime.now(UTC)
         self.witnesses = Witnesses(board.console, board.restarts)
-        channel = ConsoleChannel(board.console, self._power_lost)
+        self._cutter = Cutter(board, self.witnesses)
+        channel = ConsoleChannel(board.console, self._cutter.has_cut)
         self._agent = Agent(channel, board=board.name, clock_rate=board.clock_rate)
         self._handling = Handling(board, self.witnesses)
         self._said_before = len(board.flash.transcript)
@@ -53,7 +54,6 @@ class Trial:
         self._build: FirmwareBuild | None = None
         self._app_runs = False
         self._ready = False
-        self._cut_armed = False
         self._sent = 0
         self._last: Start | None = None
         self._conclusion: Conclusion | None = None
@@ -286,32 +286,15 @@ class Trial:
         phase: Literal["before", "torn", "after"] = "after",
     ) -> Iterator[None]:
         """Power is lost at the `nth` erase or program in partition `where`, caused by what is done inside."""
-        if self.board.tap is None:
-            raise UserError("this board cannot cut power at a flash mutation", board=self.board.name)
         part = self._partition(where)
         # Half a sector, or half a select entry: neither nothing nor everything of it.
         keep = SECTOR_SIZE // 2 if kind == "erase" else ENTRY // 2
+        cut = Cut(part.offset, part.end, kind, nth, phase, keep)
         _ = self.agent
-        called = len(self.witnesses.calls)
-        self.board.tap.arm(Cut(part.offset, part.end, kind, nth, phase, keep))
-        self._cut_armed = True
         try:
-            with contextlib.suppress(PowerLost):
+            with self._cutter.at(cut, f"the {kind} number {nth} in {where}"):
                 yield
-            if not self.board.tap.wait_fired(CUT_TIMEOUT_S):
-                raise Inconclusive(
-                    f"the {kind} number {nth} in {where} never came, so power was not cut there",
-                    board=self.board.name,
-                    hint="see console.log for what the board did instead",
-                )
-            self.board.console.drain()
-            self.witnesses.mark("power cut")
-            if self.witnesses.emulated and len(self.witnesses.calls) > called:
-                # The emulated app ran on for a moment: its answer proves nothing.
-                self.witnesses.calls[-1].error = None
         finally:
-            self._cut_armed = False
-            self.board.tap.disarm()
             self._app_runs = self._ready = False
 
     # --- the end ---------------------------------------------------------------------------------------------------
@@ -443,6 +426,3 @@ class Trial:
         self._handling.restore(build, content, keep)
         self._build = build
         self._app_runs = self._ready = False
-
-    def _power_lost(self) -> bool:
-        return self._cut_armed and self.board.tap is not None and self.board.tap.wait_fired(0)

@@ -11,7 +11,7 @@ import json
 import pytest
 
 from rig.errors import UserError
-from rig.evidence import trial as trial_module
+from rig.evidence import cutting
 from rig.evidence.records import Verdict
 from rig.evidence.trial import Trial
 from rig.idf.otadata import ImageState, make_entry
@@ -168,7 +168,7 @@ def test_a_cut_confirmation_that_wrote_something_else_fails(trial, monkeypatch):
 
 
 def test_a_cut_that_never_comes_is_inconclusive_and_the_tap_is_disarmed(trial, bench, monkeypatch):
-    monkeypatch.setattr(trial_module, "CUT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(cutting, "CUT_TIMEOUT_S", 0.1)
 
     def story(trial):
         waits_to_be_confirmed(trial)
