@@ -24,9 +24,9 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_the_committed_bench_is_valid_and_has_one_virtual_board():
+def test_the_committed_bench_starts_with_a_virtual_board_that_needs_nothing():
     bench = inventory.load(Path(__file__).parents[2] / "rig.toml")
-    assert [board.kind for board in bench.board] == ["virtual"]
+    assert [(board.kind, board.firmware) for board in bench.board] == [("virtual", "synthesised"), ("qemu", "built")]
 
 
 def test_a_good_file_is_read(tmp_path):

@@ -202,6 +202,12 @@ def test_an_app_that_ends_unannounced_on_an_emulator_is_a_bench_fault(updated):
     assert (verdict.verdict, verdict.reason) == (BENCH, f"boot 0: {CRASHED_UNASKED}")
 
 
+def test_the_last_words_of_an_app_that_crashed_under_emulation_are_shown(updated):
+    updated.say("Guru Meditation Error: Core  0 panic'ed (Interrupt wdt timeout on CPU0). ").did(RESTARTED)
+    updated.boot("ota_0", "VALID", on_trial("ABORTED"))
+    assert "Interrupt wdt timeout on CPU0" in updated.read_back(on_trial("ABORTED")).verdict().details
+
+
 def test_a_crash_that_the_bench_asked_for_is_none_of_the_emulator(updated):
     updated.did(ASKED).say("Guru Meditation Error: Core  0 panic'ed (Store access fault). Exception was unhandled.")
     updated.did(RESTARTED).boot("ota_0", "VALID", on_trial("ABORTED"))
