@@ -1,12 +1,15 @@
-"""Loses power at one flash mutation, once, and sees to it that this really happened."""
+"""Loses power at one flash mutation or one line of the log, once, and sees to it that this really happened."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from rig.boards.board import Board, Cut
 from rig.boards.channel import PowerLost
+from rig.boards.console import Chunk
+from rig.boards.trigger import Trigger
 from rig.errors import Inconclusive, UserError
 from rig.evidence.witnesses import Witnesses
 
@@ -14,15 +17,18 @@ CUT_TIMEOUT_S = 30.0
 
 
 class Cutter:
-    """Arms the tap of `board` and notes each cut in `witnesses`."""
+    """Arms the tap or a trigger of `board` and notes each cut in `witnesses`."""
 
     def __init__(self, board: Board, witnesses: Witnesses) -> None:
         self.board = board
         self.witnesses = witnesses
         self._armed = False
+        self._trigger: Trigger[Chunk] | None = None
 
     def has_cut(self) -> bool:
         """Whether power is gone by a cut that is armed: nobody will answer."""
+        if self._trigger is not None:
+            return self._trigger.wait(0)
         return self._armed and self.board.tap is not None and self.board.tap.wait_fired(0)
 
     @contextlib.contextmanager
@@ -37,17 +43,38 @@ class Cutter:
         try:
             with contextlib.suppress(PowerLost):
                 yield
-            if not tap.wait_fired(CUT_TIMEOUT_S):
-                raise Inconclusive(
-                    f"{what} never came, so power was not cut there",
-                    board=self.board.name,
-                    hint="see console.log for what the board did instead",
-                )
-            self.board.console.drain()
-            self.witnesses.mark("power cut")
+            self._note(tap.wait_fired(CUT_TIMEOUT_S), what)
             if self.witnesses.emulated and len(self.witnesses.calls) > called:
                 # The emulated app ran on for a moment: its answer proves nothing.
                 self.witnesses.calls[-1].error = None
         finally:
             self._armed = False
             tap.disarm()
+
+    @contextlib.contextmanager
+    def on_line(self, pattern: re.Pattern[bytes]) -> Iterator[None]:
+        """Power is switched off as soon as a line of the log matches, caused by what is done inside.
+
+        How soon is up to the switch; a board without flash tap can be cut this way. Inconclusive if no line matches.
+        """
+        power = self.board.power
+        if power is None:
+            raise UserError("this board has no power switch", board=self.board.name)
+        with self.board.console.trigger(pattern, power.off) as trigger:
+            self._trigger = trigger
+            try:
+                with contextlib.suppress(PowerLost):
+                    yield
+                self._note(trigger.wait(CUT_TIMEOUT_S), f"a line like {pattern.pattern.decode()!r}")
+            finally:
+                self._trigger = None
+
+    def _note(self, happened: bool, what: str) -> None:
+        if not happened:
+            raise Inconclusive(
+                f"{what} never came, so power was not cut there",
+                board=self.board.name,
+                hint="see console.log for what the board did instead",
+            )
+        self.board.console.drain()
+        self.witnesses.mark("power cut")

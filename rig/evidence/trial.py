@@ -297,6 +297,15 @@ class Trial:
         finally:
             self._app_runs = self._ready = False
 
+    @contextlib.contextmanager
+    def power_lost_on_line(self, pattern: str) -> Iterator[None]:
+        """Power is switched off at the first console line that has `pattern` (a regular expression)."""
+        try:
+            with self._cutter.on_line(re.compile(pattern.encode())):
+                yield
+        finally:
+            self._app_runs = self._ready = False
+
     # --- the end ---------------------------------------------------------------------------------------------------
 
     def finish(self) -> Conclusion:

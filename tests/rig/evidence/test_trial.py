@@ -184,6 +184,30 @@ def test_a_cut_that_never_comes_is_inconclusive_and_the_tap_is_disarmed(trial, b
     assert bench.chip.powered
 
 
+def test_a_line_that_never_comes_cuts_nothing_and_is_inconclusive(trial, bench, monkeypatch):
+    monkeypatch.setattr(cutting, "CUT_TIMEOUT_S", 0.1)
+
+    def story(trial):
+        starts_for_the_first_time(trial)
+        with trial.power_lost_on_line("a line that nobody prints"):
+            trial.agent.ping()
+
+    verdict, reason = verdict_of(trial, story)
+    assert verdict is UNSURE
+    assert "a line like 'a line that nobody prints' never came, so power was not cut there" in reason
+    assert bench.chip.powered
+
+
+def test_a_board_that_loses_power_at_a_line_is_not_waited_for(trial, bench):
+    starts_for_the_first_time(trial)
+    with trial.power_lost_on_line("@rig .* ok data="):
+        trial.agent.ping()
+        trial.agent.ping()
+    assert not bench.chip.powered
+    trial.power_on()
+    assert trial.finish().booted == ["ota_0", "ota_0"]
+
+
 def test_an_exception_inside_a_cut_disarms_it(trial, bench):
     starts_for_the_first_time(trial)
     with pytest.raises(ZeroDivisionError), trial.power_lost_at("ota_1", kind="any"):
