@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from rig.boards.console import Console
 from rig.boards.power import PowerSwitch
+from rig.idf.effects import Mutation
 
 
 class Capability(StrEnum):
@@ -44,6 +45,12 @@ class MutationTap(Protocol):
         """Cut power at the mutation that `cut` names; replaces an earlier one."""
 
     def disarm(self) -> None: ...
+
+    def start_recording(self) -> None:
+        """Keep every mutation from now on, in the order the flash saw them."""
+
+    def stop_recording(self) -> tuple[Mutation, ...]:
+        """What was kept."""
 
     def wait_fired(self, timeout: float) -> bool:
         """Whether the armed cut has happened; waits at most `timeout` seconds."""

@@ -28,7 +28,7 @@ from rig.emulator.disk import DiskCut
 from rig.emulator.find import Qemu, find_qemu
 from rig.emulator.machine import Machine, build_machine
 from rig.errors import BenchFault, UserError
-from rig.idf.effects import SECTOR_SIZE
+from rig.idf.effects import SECTOR_SIZE, Mutation
 
 FLASHING = "placed directly"
 MISSING: Mapping[str, str] = {
@@ -197,6 +197,7 @@ class DiskTap:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._quick = ExitStack()
+        self._recorded: list[Mutation] = []
 
     def arm(self, cut: Cut) -> None:
         self._quick.close()
@@ -206,6 +207,15 @@ class DiskTap:
     def disarm(self) -> None:
         self._machine.disk.disarm()
         self._quick.close()
+
+    def start_recording(self) -> None:
+        """eFuses are not in the flash: a burn is not seen."""
+        self._recorded.clear()
+        self._machine.disk.observer = self._recorded.append
+
+    def stop_recording(self) -> tuple[Mutation, ...]:
+        self._machine.disk.observer = _unwatched
+        return tuple(self._recorded)
 
     def wait_fired(self, timeout: float) -> bool:
         """BenchFault if the emulator failed instead."""
@@ -227,3 +237,7 @@ class QemuRestarts:
 
     def since(self, position: int) -> Sequence[Restart]:
         return [Restart(*restart) for restart in self._machine.restarts(position)]
+
+
+def _unwatched(_: Mutation) -> None:
+    pass

@@ -18,6 +18,7 @@ from rig.boards.inventory import VirtualBoardSection
 from rig.boards.loader import LoaderFlash, RtsResetLine
 from rig.idf.chips import chip as idf_chip
 from rig.idf.config import BootConfig
+from rig.idf.effects import Mutation
 from rig.virtual import port, tap
 from rig.virtual.chip import VirtualChip, build_chip
 from rig.virtual.firmware import VirtualFirmware
@@ -85,6 +86,12 @@ class VirtualTap:
 
     def disarm(self) -> None:
         self._tap.disarm()
+
+    def start_recording(self) -> None:
+        self._tap.start_recording()
+
+    def stop_recording(self) -> tuple[Mutation, ...]:
+        return tuple(record.mutation for record in self._tap.stop_recording())
 
     def wait_fired(self, timeout: float) -> bool:
         return self._tap.wait_fired(timeout)

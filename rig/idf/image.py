@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from rig.idf.chips import Chip, chip_by_id
+from rig.idf.effects import Memory
 from rig.idf.errors import FormatError
 from rig.idf.image_build import FLASH_SIZES, Region, build_bootloader, build_image, pack_image
 from rig.idf.image_check import (
@@ -38,6 +39,7 @@ __all__ = [
     "build_bootloader",
     "build_image",
     "check_image",
+    "extent",
     "pack_image",
     "parse",
     "secure_version",
@@ -130,6 +132,19 @@ def parse(data: bytes) -> AppImage:
         found = (BootloaderDesc.find(segment.data) for segment in segments)
         bootloader_desc = next((entry for entry in found if entry), None)
     return AppImage(header, tuple(segments), desc, bootloader_desc, at, digest)
+
+
+def extent(memory: Memory, offset: int, limit: int) -> int:
+    """How many bytes of flash at `offset` `parse` looks at, at most `limit`; only the headers are read to find out."""
+    header = memory.read(offset, HEADER.size)
+    if header[0] != MAGIC or header[1] > MAX_SEGMENTS:
+        return min(HEADER.size, limit)
+    at = HEADER.size
+    for _ in range(header[1]):
+        if at + SEGMENT.size > limit:
+            return limit
+        at += SEGMENT.size + SEGMENT.unpack(memory.read(offset + at, SEGMENT.size))[1]
+    return min(at + 16 - at % 16 + HASH_SIZE, limit)
 
 
 def _header(data: bytes) -> ImageHeader:

@@ -8,7 +8,7 @@ from rig.idf.bootloader import NONE, BootResult, Pins, run
 from rig.idf.chips import CHIPS
 from rig.idf.config import BootConfig, idf_family
 from rig.idf.errors import FormatError
-from rig.idf.image import AppImage, BootloaderDesc, parse
+from rig.idf.image import AppImage, BootloaderDesc, extent, parse
 from rig.idf.partitions import MAX_LENGTH, PartitionTable
 from rig.virtual.app import Hang, TestApp
 from rig.virtual.builds import embedded_config
@@ -62,7 +62,7 @@ def run_from_flash(cpu: Cpu) -> None:
 def _bootloader(cpu: Cpu, default: BootConfig | None) -> tuple[BootConfig, BuildStamp, bytes] | None:
     """Rules, build stamp and image header of the bootloader in flash; None where there is none that is known."""
     for offset in sorted({known.bootloader_offset for known in CHIPS.values()}):
-        content = cpu.flash.read(offset, LONGEST_BOOTLOADER)
+        content = _image_bytes(cpu, offset, LONGEST_BOOTLOADER)
         try:
             image = parse(content)
             if image.chip.bootloader_offset != offset:
@@ -123,9 +123,15 @@ def _table(cpu: Cpu, config: BootConfig) -> PartitionTable | None:
 
 def _image(cpu: Cpu, offset: int, size: int) -> AppImage | None:
     try:
-        return parse(cpu.flash.read(offset, min(size, cpu.flash.size - offset)))
+        return parse(_image_bytes(cpu, offset, size))
     except FormatError:
         return None
+
+
+def _image_bytes(cpu: Cpu, offset: int, limit: int) -> bytes:
+    """The image at flash `offset` and no byte behind it, so that what lies there cannot matter."""
+    memory = ChipMemory(cpu)
+    return memory.read(offset, extent(memory, offset, min(limit, cpu.flash.size - offset)))
 
 
 def _own_rules(cpu: Cpu, offset: int, image: AppImage) -> BootConfig | None:
