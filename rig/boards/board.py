@@ -18,6 +18,7 @@ class Capability(StrEnum):
 
     POWER_CUT = "power_cut"
     FLASH_MUTATIONS = "flash_mutations"
+    CUT_LINE = "cut_line"
     EFUSE = "efuse"
     WIFI = "wifi"
     INTERRUPT_LATENCY = "interrupt_latency"
@@ -51,6 +52,10 @@ class MutationTap(Protocol):
 
     def stop_recording(self) -> tuple[Mutation, ...]:
         """What was kept."""
+
+    @property
+    def recorded(self) -> int:
+        """How many were kept so far."""
 
     def wait_fired(self, timeout: float) -> bool:
         """Whether the armed cut has happened; waits at most `timeout` seconds."""

@@ -32,6 +32,7 @@ from rig.idf.effects import SECTOR_SIZE, Mutation
 
 FLASHING = "placed directly"
 MISSING: Mapping[str, str] = {
+    Capability.CUT_LINE: "QEMU shows no GPIO; power is cut at flash mutations instead",
     Capability.EFUSE: "burning eFuses is not offered to tests on QEMU yet",
     Capability.WIFI: "QEMU models no radio",
     Capability.INTERRUPT_LATENCY: "emulated time is not the chip's, so it says nothing of interrupt latency",
@@ -216,6 +217,10 @@ class DiskTap:
     def stop_recording(self) -> tuple[Mutation, ...]:
         self._machine.disk.observer = _unwatched
         return tuple(self._recorded)
+
+    @property
+    def recorded(self) -> int:
+        return len(self._recorded)
 
     def wait_fired(self, timeout: float) -> bool:
         """BenchFault if the emulator failed instead."""

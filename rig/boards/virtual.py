@@ -93,5 +93,9 @@ class VirtualTap:
     def stop_recording(self) -> tuple[Mutation, ...]:
         return tuple(record.mutation for record in self._tap.stop_recording())
 
+    @property
+    def recorded(self) -> int:
+        return len(self._tap.records)
+
     def wait_fired(self, timeout: float) -> bool:
         return self._tap.wait_fired(timeout)

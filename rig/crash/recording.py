@@ -80,7 +80,7 @@ class Recording:
         """Equal for equal recordings: SHA-256 over header, base and mutations."""
         digest = sha256(self.header.model_dump_json().encode())
         for mutation in self.mutations:
-            digest.update(json.dumps(_line(mutation)).encode())
+            digest.update(json.dumps(mutation_line(mutation)).encode())
         return digest.hexdigest()
 
     def start(self) -> FlashImage:
@@ -96,7 +96,7 @@ class Recording:
         end = self.start()
         lines = [self.header.model_dump_json()]
         for mutation in self.mutations:
-            lines.append(json.dumps(_line(mutation)))
+            lines.append(json.dumps(mutation_line(mutation)))
             end.apply(mutation)
         lines.append(json.dumps({"mutations": len(self.mutations), "sha256": content_hash(end)}))
         path = folder / f"{self.name}{SUFFIX}"
@@ -162,7 +162,8 @@ def _base(path: Path, header: Header) -> bytes:
     return base
 
 
-def _line(mutation: Mutation) -> dict[str, Any]:
+def mutation_line(mutation: Mutation) -> dict[str, Any]:
+    """A mutation as one JSON object."""
     if isinstance(mutation, Erase):
         return {"erase": mutation.offset}
     if isinstance(mutation, Program):
@@ -170,24 +171,27 @@ def _line(mutation: Mutation) -> dict[str, Any]:
     return {"burn": [mutation.before, mutation.after]}
 
 
+def mutation_from(line: Mapping[str, Any]) -> Mutation:
+    """Inverse of `mutation_line`. Raises ValueError, TypeError or KeyError for anything else."""
+    if "erase" in line:
+        return Erase(int(line["erase"]))
+    if "program" in line:
+        return Program(int(line["program"]), base64.b64decode(line["data"], validate=True))
+    before, after = line["burn"]
+    return BurnSecureVersion(int(before), int(after))
+
+
 def _mutations(lines: list[Mapping[str, Any]], flash_size: int) -> Iterator[Mutation]:
     for number, line in enumerate(lines, 1):
-        found: Erase | Program
-        if "erase" in line:
-            found = Erase(int(line["erase"]))
-            end = found.offset + SECTOR_SIZE
-            if found.offset % SECTOR_SIZE:
-                raise ValueError(f"mutation {number} erases at {found.offset:#x}, which is no sector's start")
-        elif "program" in line:
-            found = Program(int(line["program"]), base64.b64decode(line["data"], validate=True))
-            end = found.offset + len(found.data)
-        else:
-            before, after = line["burn"]
-            yield BurnSecureVersion(int(before), int(after))
-            continue
-        if found.offset < 0 or end > flash_size:
-            raise ValueError(f"mutation {number} reaches {end:#x}, behind the flash's end at {flash_size:#x}")
-        yield found
+        mutation = mutation_from(line)
+        if not isinstance(mutation, BurnSecureVersion):
+            start, size = mutation.offset, SECTOR_SIZE if isinstance(mutation, Erase) else len(mutation.data)
+            if isinstance(mutation, Erase) and start % SECTOR_SIZE:
+                raise ValueError(f"mutation {number} erases at {start:#x}, which is no sector's start")
+            if start < 0 or start + size > flash_size:
+                end = start + size
+                raise ValueError(f"mutation {number} reaches {end:#x}, behind the flash's end at {flash_size:#x}")
+        yield mutation
 
 
 def _broken(path: Path, what: str) -> UserError:

@@ -92,6 +92,84 @@ class TestResult(Record):
     )
 
 
+class Severity(StrEnum):
+    """How bad an outcome of a power cut is."""
+
+    GOOD = "good"
+    HAZARD = "hazard"
+    BROKEN = "broken"
+
+
+class Outcome(Record):
+    """One class of what a power cut led to."""
+
+    name: str = Field(description="`old app`, `new app silently lost`, `unbootable`, ...")
+    severity: Severity
+    meaning: str
+    images: int = Field(description="crash images that ended so on the board")
+    model_images: int = Field(description="crash images that the model says end so")
+
+
+class SweptMutation(Record):
+    """One mutation of the recorded run, and what a cut within it or right after it leads to."""
+
+    number: int = Field(description="from 1; 0 is before the first")
+    text: str = Field(description="what was written, for a person")
+    outcome: str = Field(description="name of the outcome of a cut right after it")
+    worst: str = Field(description="name of the worst outcome among that one and the torn forms")
+    images: int
+
+
+class RiskyWindow(Record):
+    """Consecutive crash images whose outcome is neither that of a cut before the write nor that of one after it."""
+
+    writer: Literal["bootloader", "app"]
+    change: str = Field(description="the write that is interrupted, e.g. `ota_1: NEW → PENDING_VERIFY`")
+    sector: Literal["active", "inactive", "both"] = Field(description="which otadata entry it goes to")
+    outcomes: list[str]
+    first: str = Field(description="name of the first crash image of the window")
+    last: str
+    mutations: int = Field(description="cut points between whole mutations that lie in the window")
+    images: int
+    typical_ms: float = Field(description="estimated from the flash's data sheet")
+    longest_ms: float
+    single_bits: bool = Field(description="only if single bits of the write are left behind")
+
+
+class CutFinding(Record):
+    """A deviation: the board did not do what the model of its ESP-IDF version does. A hazard: it did, and that hurts."""
+
+    kind: Literal["deviation", "hazard"]
+    image: str = Field(description="name of the crash image, for `rig crash replay`")
+    images: int = Field(description="crash images that show the same")
+    what: str
+    board_did: str
+    model_did: str
+    remedy: str = ""
+    source: str = ""
+
+
+class SweepRecord(Record):
+    """Every power cut of one recorded run on one board."""
+
+    scenario: str
+    summary: str
+    board: str
+    kind: str
+    chip: str
+    idf_version: str
+    variant: str
+    verdict: Verdict
+    images: int
+    nested_images: int = Field(default=0, description="those of a second cut in the boot that follows the first")
+    booted: int = Field(description="how many were really booted; the others agree with one of them in all it read")
+    duration_s: float
+    mutations: list[SweptMutation]
+    outcomes: list[Outcome]
+    windows: list[RiskyWindow]
+    findings: list[CutFinding]
+
+
 class Requirement(Record):
     """One sentence that a board must satisfy."""
 
@@ -113,3 +191,4 @@ class RunRecord(Record):
     firmware: list[dict[str, str]] = Field(default_factory=list, description="board, source, build, version, ...")
     requirements: list[Requirement]
     results: list[TestResult]
+    sweeps: list[SweepRecord] = Field(default_factory=list)

@@ -1,0 +1,54 @@
+"""Makes a recording: one run of a scenario on a board, judged like any test, its flash mutations kept."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+from rig.boards.board import Board
+from rig.boards.install import end_of
+from rig.boards.shelf import FirmwareShelf
+from rig.crash.recording import Header, Recording
+from rig.crash.scenarios import Scenario
+from rig.errors import NotApplicable
+from rig.evidence.trial import Trial
+
+
+def record(scenario: Scenario, board: Board, firmware: FirmwareShelf, evidence: Path) -> Recording:
+    """Run `scenario` on a powered board. NotApplicable for a board that does not see its flash mutations.
+
+    Whatever the judge finds in the run is raised: only a run that is as it must be is worth cutting.
+    """
+    tap = board.tap
+    if tap is None:
+        raise NotApplicable(
+            f"board {board.name} does not show its flash mutations",
+            hint="record on a virtual or QEMU board, then replay the crash images on this one",
+        )
+    trial = Trial(board, firmware, evidence)
+    scenario.install(trial)
+    base = trial.witnesses.known.read(0, end_of(trial.build.table))
+    tap.start_recording()
+    try:
+        scenario.prepare(trial)
+        begin = tap.recorded
+        scenario.run(trial)
+        trial.finish()
+    finally:
+        mutations = tap.stop_recording()
+    build = trial.build
+    header = Header(
+        scenario=scenario.name,
+        board=board.name,
+        kind=board.kind,
+        chip=board.chip,
+        variant=scenario.variant,
+        idf_version=build.boot_config.idf_version,
+        diagnostics=scenario.diagnostics,
+        flash_size=build.flash_size,
+        base_sha256=sha256(base).hexdigest(),
+        begin=begin,
+        boot_config=build.boot_config.to_json(),
+        app_idf_version=build.idf_version,
+    )
+    return Recording(header, base, mutations)

@@ -1,0 +1,214 @@
+"""What a recorded run wrote, mutation by mutation, in a person's words; and its writes to otadata as wholes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from rig.crash.chain import otadata_offset, record
+from rig.crash.outcomes import Progress
+from rig.crash.recording import Recording
+from rig.evidence.observe import NO_ENTRY, slot_states
+from rig.idf.effects import SECTOR_SIZE, BurnSecureVersion, Erase, Mutation
+from rig.idf.memory import FlashImage
+from rig.idf.otadata import SelectEntry, active_index, parse, slot_index, state_name
+from rig.idf.partitions import PartitionTable
+
+Writer = Literal["bootloader", "app"]
+Sector = Literal["active", "inactive", "both"]
+Pair = tuple[SelectEntry, SelectEntry]
+
+
+class Write(NamedTuple):
+    """One rewrite of otadata: mutations `first` to `last` (from 1), from the entries before it to those after it.
+
+    `sector`: whether it goes to the entry that was active before, to the other one, or to both. `slot` is the slot
+    whose record changes, with its state `before` and `after` (`none` without an entry).
+    """
+
+    first: int
+    last: int
+    sector: Sector
+    writer: Writer
+    slot: str
+    before: str
+    after: str
+    entries_before: Pair
+    entries_after: Pair
+
+    @property
+    def change(self) -> str:
+        """The write, for a person."""
+        return f"{self.slot}: {self.before} → {self.after}"
+
+
+@dataclass(frozen=True)
+class Story:
+    """A recording, understood. `before`: the slot that ran at the beginning; `target`: the one the run chose."""
+
+    recording: Recording
+    writes: tuple[Write, ...]
+    texts: tuple[str, ...]
+    states: tuple[dict[str, str], ...]
+    entries: tuple[Pair | None, ...]
+    before: str
+    target: str
+    stale: frozenset[int]
+    ways: int
+
+    @property
+    def otadata(self) -> int | None:
+        return otadata_offset(self.recording.table)
+
+    def write_at(self, number: int) -> Write | None:
+        """The otadata write that mutation `number` belongs to."""
+        return next((write for write in self.writes if write.first <= number <= write.last), None)
+
+    def progress(self, number: int) -> Progress:
+        """What the new app's record had said after mutation `number`. Records older than the run do not count."""
+        return self._progress[number - self.recording.header.begin]
+
+    @cached_property
+    def _progress(self) -> tuple[Progress, ...]:
+        found = []
+        so_far = Progress()
+        for number in range(self.recording.header.begin, len(self.states)):
+            pair = self.entries[number] or ()
+            if any(_slot(entry, self.slots) == self.target and entry.seq not in self.stale for entry in pair):
+                so_far = so_far.saw(self.states[number].get(self.target, NO_ENTRY))
+            found.append(so_far)
+        return tuple(found)
+
+    @property
+    def slots(self) -> int:
+        return self.recording.table.ota_count_bootloader
+
+
+def understand(recording: Recording, before: str) -> Story:
+    """Go through a recording once; `before` is the slot that boots from its beginning."""
+    table = recording.table
+    offset = otadata_offset(table)
+    flash = recording.start()
+    pairs = [_pair(flash, offset)]
+    texts = ["nothing"]
+    spans = list(_spans(recording.mutations, offset))
+    for mutation in recording.mutations:
+        texts.append(_describe(mutation, table))
+        flash.apply(mutation)
+        pairs.append(_pair(flash, offset))
+    count = table.ota_count_bootloader
+    states = [slot_states(pair, count) if pair else {} for pair in pairs]
+    writes = []
+    for first, last in spans:
+        write = _write(first, last, pairs, states, count, offset, recording.mutations)
+        writes.append(write)
+        for number in range(first, last + 1):
+            texts[number] += f": {write.writer} writes {write.change}"
+    begin = recording.header.begin
+    stale = frozenset(entry.seq for entry in pairs[begin] or ())
+    ways = len({_slot(entry, count) for entry in pairs[begin] or ()} - {None})
+    return Story(
+        recording, tuple(writes), tuple(texts), tuple(states), tuple(pairs), before,
+        _target(writes, begin, before), stale, ways,
+    )  # fmt: skip
+
+
+def _pair(flash: FlashImage, offset: int | None) -> Pair | None:
+    if offset is None:
+        return None
+    first, second = record(flash, offset).entries
+    return parse(first), parse(second)
+
+
+def _spans(mutations: tuple[Mutation, ...], offset: int | None) -> Iterator[tuple[int, int]]:
+    """Mutations that rewrite one entry: an erase and the programs that follow in that sector; or erases of both."""
+    if offset is None:
+        return
+    number = 0
+    while number < len(mutations):
+        sector = _entry_of(mutations[number], offset)
+        number += 1
+        if sector is None:
+            continue
+        first = number
+        erases = isinstance(mutations[first - 1], Erase)
+        while number < len(mutations):
+            following, erase = _entry_of(mutations[number], offset), isinstance(mutations[number], Erase)
+            joined = following == sector and not erase
+            both = erases and erase and following == 1 and sector == 0 and number == first
+            if not (joined or both):
+                break
+            number += 1
+            if both:
+                break
+        yield first, number
+
+
+def _entry_of(mutation: Mutation, offset: int) -> int | None:
+    if isinstance(mutation, BurnSecureVersion) or not offset <= mutation.offset < offset + 2 * SECTOR_SIZE:
+        return None
+    return (mutation.offset - offset) // SECTOR_SIZE
+
+
+def _write(
+    first: int,
+    last: int,
+    pairs: list[Pair | None],
+    states: list[dict[str, str]],
+    count: int,
+    offset: int | None,
+    mutations: tuple[Mutation, ...],
+) -> Write:
+    old, new = pairs[first - 1], pairs[last]
+    assert old is not None and new is not None and offset is not None
+    touched = {_entry_of(mutation, offset) for mutation in mutations[first - 1 : last]}
+    active = active_index(old)
+    sector: Sector = "both" if len(touched) > 1 else "active" if touched == {active} else "inactive"
+    changed = [slot for slot in states[last] if states[first - 1].get(slot) != states[last][slot]]
+    entry = new[max(number for number in touched if number is not None)]
+    slot = _slot(entry, count) or (changed[0] if changed else "otadata")
+    before, after = states[first - 1].get(slot, NO_ENTRY), states[last].get(slot, NO_ENTRY)
+    if sector == "both":
+        slot, before, after = "otadata", "written", "erased"
+    return Write(first, last, sector, _writer(before, after, old), slot, before, after, old, new)
+
+
+def _writer(before: str, after: str, old: Pair) -> Writer:
+    """Only the bootloader writes PENDING_VERIFY and ABORTED, and VALID where there was no entry at all."""
+    if after in ("PENDING_VERIFY", "ABORTED"):
+        return "bootloader"
+    if after == "VALID" and before != "PENDING_VERIFY" and all(entry.initial for entry in old):
+        return "bootloader"
+    return "app"
+
+
+def _target(writes: list[Write], begin: int, before: str) -> str:
+    chosen = [write.slot for write in writes if write.first > begin and write.after == "NEW"]
+    if chosen:
+        return chosen[-1]
+    return "factory" if any(write.sector == "both" for write in writes) else before
+
+
+def _slot(entry: SelectEntry, count: int) -> str | None:
+    return f"ota_{slot_index(entry.seq, count)}" if entry.crc_ok and count and entry.seq != 0xFFFFFFFF else None
+
+
+def _describe(mutation: Mutation, table: PartitionTable) -> str:
+    if isinstance(mutation, BurnSecureVersion):
+        return f"burn the secure version {mutation.before} → {mutation.after} into the eFuse"
+    part = next((entry for entry in table.entries if entry.offset <= mutation.offset < entry.end), None)
+    where = "outside all partitions" if part is None else part.slot or part.label
+    if part is not None and part.offset == otadata_offset(table):
+        where = f"otadata[{(mutation.offset - part.offset) // SECTOR_SIZE}]"
+    if isinstance(mutation, Erase):
+        return f"erase {where} at {mutation.offset:#x}"
+    return f"program {len(mutation.data)} bytes of {where} at {mutation.offset:#x}"
+
+
+def state_of(entry: SelectEntry) -> str:
+    """The state of an entry, `none` for an erased one, `damaged` where its CRC is wrong."""
+    if entry.seq == 0xFFFFFFFF:
+        return NO_ENTRY
+    return state_name(entry.state) if entry.crc_ok else "damaged"

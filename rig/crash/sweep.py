@@ -1,0 +1,210 @@
+"""One recording's crash images on one board: booted or covered, judged against model and invariants, added up."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from rig.boards.image_boots import ImageBooter
+from rig.crash.explore import Booted, Explored, Explorer, Lab
+from rig.crash.images import CrashImages
+from rig.crash.journal import Journal
+from rig.crash.model import ModelBooter
+from rig.crash.names import Cut, Name
+from rig.crash.outcomes import Setting
+from rig.crash.recording import Recording
+from rig.crash.repeat import Repeater
+from rig.crash.scenarios import SCENARIOS
+from rig.crash.story import Story, understand
+from rig.crash.tally import Tally
+from rig.evidence.records import SweepRecord
+from rig.idf.image import extent
+from rig.idf.memory import FlashImage
+from rig.idf.partitions import Partition
+
+Progress = Callable[[int, int, int], None]
+"""Told how many crash images are done, how many there are, and how many were booted."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where crash images are booted: `open_booter` gives one chip, `at_once` of them work side by side."""
+
+    board: str
+    kind: str
+    open_booter: Callable[[], ImageBooter]
+    at_once: int = 1
+
+
+def sweep(
+    recording: Recording, bench: Bench, journal: Journal, *, depth: int = 1, progress: Progress | None = None
+) -> SweepRecord:
+    """Explore every crash image of `recording`; with `depth` 2 also those of a second cut in the boot that follows.
+
+    Raises BenchFault when the bench fails; what was booted until then stays in `journal`.
+    """
+    began = time.monotonic()
+    known = journal.load()
+    journal.begin(known)
+    images = CrashImages.of(recording)
+    with _Labs(recording, bench, journal) as labs:
+        known += labs.boot([images.build(images.point(Cut(recording.header.begin)))])
+        story = understand(recording, known[-1].seen.board.last.slot or "")
+        setting = Setting(story.before, story.target, story.slots, story.ways, recording.boot_config)
+        tally = Tally(story, setting)
+        explorer = Explorer(images, labs.boot, known, bench.at_once)
+        stood: set[int] = set()
+        for explored in explorer.explore():
+            tally.add(explored)
+            if explored.number not in stood and depth > 1:
+                name = Name(recording.name, (explored.point.cut,))
+                _nested(story, images.build(explored.point), explored, name, tally, labs, known, depth - 1)
+            stood.add(explored.number)
+            if progress is not None:
+                progress(tally.images, len(images), len(known))
+    journal.finish()
+    header = recording.header
+    scenario = SCENARIOS.get(header.scenario)
+    return SweepRecord(
+        scenario=header.scenario,
+        summary=scenario.summary if scenario else "",
+        board=bench.board,
+        kind=bench.kind,
+        chip=header.chip,
+        idf_version=header.idf_version,
+        variant=header.variant,
+        verdict=tally.verdict,
+        images=tally.images,
+        nested_images=tally.nested,
+        booted=len(known),
+        duration_s=time.monotonic() - began,
+        mutations=tally.mutations(),
+        outcomes=tally.outcomes(),
+        windows=tally.windows(),
+        findings=tally.findings(),
+    )
+
+
+def model_of(recording: Recording) -> ModelBooter:
+    """The model as the board that the recording was made on should behave."""
+    header = recording.header
+    return ModelBooter(recording.boot_config, header.app_idf_version, recording.table, header.diagnostics)
+
+
+def nested_recording(recording: Recording, name: Name, image: FlashImage, booted: Sequence[object]) -> Recording:
+    """The power-up that follows a crash image, as a recording of its own."""
+    base = image.read(0, len(image))
+    header = recording.header.model_copy(
+        update={
+            "scenario": str(name),
+            "begin": 0,
+            "base_sha256": sha256(base).hexdigest(),
+            "secure_version": image.secure_version,
+        }
+    )
+    return Recording(header, base, tuple(booted))  # type: ignore[arg-type]
+
+
+def _nested(
+    story: Story,
+    image: FlashImage,
+    explored: Explored,
+    name: Name,
+    tally: Tally,
+    labs: _Labs,
+    known: list[Booted],
+    depth: int,
+) -> None:
+    """Second cuts in the first power-up after an image that was booted."""
+    recording = nested_recording(story.recording, name, image, explored.seen.mutations)
+    inner = replace(understand(recording, story.before), target=story.target, stale=story.stale, ways=story.ways)
+    images = CrashImages.of(recording)
+    so_far = story.progress(explored.point.prefix)
+    stood = set(range(len(known)))
+    for found in Explorer(images, labs.boot, known, labs.at_once).explore():
+        cut = found.point.cut
+        write = inner.write_at(cut.number)
+        inside = write is not None and (bool(cut.form) or cut.number < write.last)
+        interrupted = write.after if write is not None and inside and write.slot == story.target else ""
+        inner_name = Name(name.scenario, (*name.cuts, cut))
+        tally.add_nested(inner_name, found.seen, so_far.joined(inner.progress(found.point.prefix)), interrupted)
+        if depth > 1 and found.number not in stood:
+            inner_story = replace(inner, recording=recording)
+            _nested(inner_story, images.build(found.point), found, inner_name, tally, labs, known, depth - 1)
+        stood.add(found.number)
+
+
+class _Labs:
+    """As many labs as may work at once, made when they are needed."""
+
+    def __init__(self, recording: Recording, bench: Bench, journal: Journal) -> None:
+        self._recording = recording
+        self._bench = bench
+        self._journal = journal
+        self._free: queue.SimpleQueue[Lab] = queue.SimpleQueue()
+        self._made: list[Lab] = []
+        self._threads = ThreadPoolExecutor(bench.at_once, "sweep")
+        self._new_image = _new_image(recording)
+
+    @property
+    def at_once(self) -> int:
+        return self._bench.at_once
+
+    def __enter__(self) -> _Labs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+        for lab in self._made:
+            lab.close()
+
+    def boot(self, images: list[FlashImage]) -> list[Booted]:
+        """Boot them side by side; each is in the journal before this returns."""
+        if len(images) == 1:
+            booted = [self._boot(images[0])]
+        else:
+            booted = list(self._threads.map(self._boot, images))
+        self._journal.add(booted)
+        return booted
+
+    def _boot(self, image: FlashImage) -> Booted:
+        with self._lab() as lab:
+            return lab.boot(image)
+
+    @contextlib.contextmanager
+    def _lab(self) -> Iterator[Lab]:
+        try:
+            lab = self._free.get_nowait()
+        except queue.Empty:
+            lab = self._make()
+        try:
+            yield lab
+        finally:
+            self._free.put(lab)
+
+    def _make(self) -> Lab:
+        model = model_of(self._recording)
+        otadata = self._recording.table.otadata_for_bootloader
+        offset = otadata.offset if otadata else None
+        repeater = Repeater(model, self._new_image, offset)
+        lab = Lab(self._bench.open_booter(), model, repeater, offset)
+        self._made.append(lab)
+        return lab
+
+
+def _new_image(recording: Recording) -> bytes:
+    """The image that the run downloaded: what it wrote into an app slot, as it was at the end; empty if nothing."""
+    flash = recording.start()
+    written: Partition | None = None
+    for mutation in recording.mutations:
+        flash.apply(mutation)
+        offset = getattr(mutation, "offset", -1)
+        written = next((part for part in recording.table.app_slots if part.offset == offset), written)
+    if written is None:
+        return b""
+    return flash.read(written.offset, extent(flash, written.offset, written.size))
