@@ -14,7 +14,7 @@ from rig.idf.watched import WatchedFlash
 from rig.protocol import parse_line
 
 End = Literal["runs", "restarts", "nothing bootable", "hangs"]
-"""How a boot ended: its app waits for requests, it reset itself, its bootloader gave up, or nothing happened any more."""
+"""How a boot ended: its app waits for requests, it reset itself, its bootloader gave up, or it is stuck."""
 
 MOST_BOOTS = 8
 """Resets after one power-on until it is taken to restart for ever."""

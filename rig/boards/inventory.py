@@ -62,6 +62,9 @@ class VirtualBoardSection(AnyBoardSection):
     chip: VirtualChipName = "esp32c3"
     firmware: Literal["synthesised"] = "synthesised"
     time_scale: float = Field(default=20.0, ge=1.0, le=1000.0, description="virtual seconds per second")
+    wrong_bootloader: Literal["erases_both_entries", "needs_an_entry"] | None = Field(
+        default=None, description="a bootloader that is wrong on purpose, to see that the bench finds it"
+    )
 
 
 class QemuBoardSection(AnyBoardSection):
@@ -94,6 +97,7 @@ class SerialBoardSection(AnyBoardSection):
     baud: int = Field(default=115200, ge=9600, le=4_000_000, description="of the console")
     flash_baud: int = Field(default=921600, ge=9600, le=4_000_000, description="while esptool flashes")
     power: PowerSection | None = None
+    cut_line: bool = Field(default=False, description="whether its supply hangs on a cut line (docs/cut-line.md)")
 
     @field_validator("chip")
     @classmethod

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rig.boards import qemu, serial, virtual
 from rig.boards.board import Board
+from rig.boards.image_boots import ImageBooter
 from rig.boards.inventory import BoardSection
+from rig.errors import NotApplicable
+from rig.idf.partitions import PartitionTable
 
 
 class Kind(Protocol):
@@ -20,12 +23,33 @@ class Kind(Protocol):
     def missing(self, section: Any) -> Mapping[str, str]: ...
 
 
+@runtime_checkable
+class BootsImages(Protocol):
+    """What a kind offers besides if its boards are programs."""
+
+    def image_booter(self, section: Any, table: PartitionTable) -> ImageBooter: ...
+
+
 KINDS: Mapping[str, Kind] = {"virtual": virtual, "qemu": qemu, "serial": serial}
 
 
 def open_board(section: BoardSection) -> Board:
     """The board that a section of rig.toml describes; its console is not open yet."""
     return KINDS[section.kind].open_board(section)
+
+
+def image_booter(section: BoardSection, table: PartitionTable) -> ImageBooter:
+    """Boots flash images one after another as the board of that section would; NotApplicable for a kind that cannot.
+
+    `table` is the partition table of the images.
+    """
+    kind = KINDS[section.kind]
+    if not isinstance(kind, BootsImages):
+        raise NotApplicable(
+            f"board {section.name} cannot boot thousands of flash images",
+            hint="sweep on a virtual or QEMU board; rig crash replay shows single ones on this board",
+        )
+    return kind.image_booter(section, table)
 
 
 def describe(section: BoardSection) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rig.boards.firmware import FirmwareBuild
+from rig.boards.inventory import BoardSection, FirmwareSection
 from rig.errors import NotApplicable, UserError
 from rig.virtual.builds import make_build, variants
 
@@ -26,6 +27,18 @@ class FirmwareShelf(Protocol):
 
     def app_for_another_chip(self, version: str) -> bytes:
         """A good app image for a chip that is not this one."""
+
+
+def shelf_for(
+    section: BoardSection, firmware: FirmwareSection, config: Path, scratch: Path, variant: str | None = None
+) -> FirmwareShelf:
+    """The builds for one board of the rig.toml at `config`; `variant` takes the place of plain `rollback`."""
+    shelf: FirmwareShelf
+    if section.firmware == "built":
+        shelf = BuiltShelf(config.resolve().parent / firmware.builds, section.chip, scratch)
+    else:
+        shelf = SynthesisedShelf(scratch, section.chip, firmware.idf_version)
+    return InsteadOf(shelf, variant) if variant else shelf
 
 
 class SynthesisedShelf:

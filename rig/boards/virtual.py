@@ -14,14 +14,18 @@ from collections.abc import Mapping
 
 from rig.boards.board import Board, Capability, Cut
 from rig.boards.console import Console, open_quietly
+from rig.boards.image_boots import ImageBooter
 from rig.boards.inventory import VirtualBoardSection
 from rig.boards.loader import LoaderFlash, RtsResetLine
+from rig.boards.virtual_images import VirtualBooter
 from rig.idf.chips import chip as idf_chip
 from rig.idf.config import BootConfig
 from rig.idf.effects import Mutation
+from rig.idf.partitions import PartitionTable
 from rig.virtual import port, tap
 from rig.virtual.chip import VirtualChip, build_chip
 from rig.virtual.firmware import VirtualFirmware
+from rig.virtual.wrong_bootloaders import WRONG
 
 FLASHING = "esptool, through the modelled ROM loader"
 MISSING: Mapping[str, str] = {
@@ -53,8 +57,18 @@ def open_board(section: VirtualBoardSection) -> Board:
 
 def build_virtual_chip(section: VirtualBoardSection) -> VirtualChip:
     """The chip of a section of rig.toml, without power."""
+    return build_chip(section.name, section.chip, _firmware(section), time_scale=section.time_scale)
+
+
+def image_booter(section: VirtualBoardSection, table: PartitionTable) -> ImageBooter:
+    """The same firmware for crash images, without port and without waiting."""
+    return VirtualBooter(_firmware(section), table)
+
+
+def _firmware(section: VirtualBoardSection) -> VirtualFirmware:
     default = BootConfig(chip=section.chip, chip_revision=idf_chip(section.chip).revision)
-    return build_chip(section.name, section.chip, VirtualFirmware(default), time_scale=section.time_scale)
+    wrong = section.wrong_bootloader
+    return VirtualFirmware(default, bootloader=None if wrong is None else WRONG[wrong])
 
 
 def missing(section: VirtualBoardSection) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""Boots one crash image until it is settled: power up, let the app finish, and again, until nothing changes any more."""
+"""Boots one crash image until it is settled: power up, let the app finish, and again, until nothing changes."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from rig.idf.watched import Ranges, WatchedFlash, merged
 class Seen(NamedTuple):
     """What board and model made of one image.
 
-    `intact`: slots that were looked at when it had settled and verify; `mutations`: those of the board's first power-up.
+    `intact`: slots that were looked at in the end and verify; `mutations`: those of the board's first power-up.
     """
 
     board: Chain
@@ -121,9 +121,11 @@ class Explorer:
         """`standing`: who covers the image before the mutation; only bytes that it touches can make a difference."""
         numbers: dict[Point, int] = {}
         waiting = points
-        if standing is not None and mutation is not None and not isinstance(mutation, BurnSecureVersion):
-            if not overlaps(self._known[standing].ranges, *touched(mutation)):
-                return [Explored(point, self._known[standing].seen, standing) for point in points]
+        in_flash = mutation is not None and not isinstance(mutation, BurnSecureVersion)
+        if standing is not None and mutation is not None and in_flash:
+            booted = self._known[standing]
+            if not overlaps(booted.ranges, *touched(mutation)):
+                return [Explored(point, booted.seen, standing) for point in points]
         while waiting:
             waiting = [point for point in waiting if not self._look_up(point, numbers)]
             now, waiting = waiting[: self._at_once], waiting[self._at_once :]

@@ -31,7 +31,7 @@ CLASSES: Mapping[str, Meaning] = {
     "new app on probation": Meaning(GOOD, "the new app runs and waits to be confirmed"),
     "update failed, recorded": Meaning(GOOD, "the app from before runs; otadata says that the new one failed"),
     "factory app": Meaning(GOOD, "the factory app runs, as was asked for"),
-    "new app silently lost": Meaning(HAZARD, "the update had been chosen; the app from before runs without a trace of it"),
+    "new app silently lost": Meaning(HAZARD, "the update had been chosen; the app from before runs, no trace is left"),
     "confirmation lost": Meaning(HAZARD, "an app that passed its diagnostics is gone, another one runs"),
     "failure forgotten": Meaning(HAZARD, "the app from before runs, and nothing says which image failed"),
     "rollback target lost": Meaning(HAZARD, "both otadata entries choose one slot: there is nothing to go back to"),
@@ -81,7 +81,7 @@ class Ending(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What a class depends on besides the ending: the run's slots, how many OTA slots there are, the bootloader's rules.
+    """What a class depends on besides the ending: the run's slots, the number of OTA slots, the bootloader's rules.
 
     `ways`: how many slots otadata could choose from before the run.
     """

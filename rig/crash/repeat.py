@@ -1,4 +1,4 @@
-"""Whether the same update, done again after the cut, leads to the new app: by the model's `esp_ota_*` and bootloader."""
+"""Whether the same update, done again after the cut, leads to the new app, by the model's `esp_ota_*` and boots."""
 
 from __future__ import annotations
 

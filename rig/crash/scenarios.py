@@ -16,7 +16,7 @@ BLANK = b""
 
 @dataclass(frozen=True)
 class Scenario:
-    """One run. `diagnostics`: the outcome of an app on probation. `prepare` comes before the recorded part, `run` is it.
+    """One run. `diagnostics`: the outcome of an app on probation. `prepare` comes before what is recorded, `run` is it.
 
     `otadata`: the select entries that are installed; `slots`: versions in further slots.
     """

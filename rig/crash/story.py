@@ -162,7 +162,9 @@ def _write(
     mutations: tuple[Mutation, ...],
 ) -> Write:
     old, new = pairs[first - 1], pairs[last]
-    assert old is not None and new is not None and offset is not None
+    assert old is not None
+    assert new is not None
+    assert offset is not None
     touched = {_entry_of(mutation, offset) for mutation in mutations[first - 1 : last]}
     active = active_index(old)
     sector: Sector = "both" if len(touched) > 1 else "active" if touched == {active} else "inactive"

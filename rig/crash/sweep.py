@@ -165,10 +165,8 @@ class _Labs:
 
     def boot(self, images: list[FlashImage]) -> list[Booted]:
         """Boot them side by side; each is in the journal before this returns."""
-        if len(images) == 1:
-            booted = [self._boot(images[0])]
-        else:
-            booted = list(self._threads.map(self._boot, images))
+        boot_all = map if len(images) == 1 else self._threads.map
+        booted = list(boot_all(self._boot, images))
         self._journal.add(booted)
         return booted
 
