@@ -137,7 +137,7 @@ class RiskyWindow(Record):
 
 
 class CutFinding(Record):
-    """A deviation: the board did not do what the model of its ESP-IDF version does. A hazard: it did, and that hurts."""
+    """A deviation: the board did not do what the model of its ESP-IDF does. A hazard: it did, and that hurts."""
 
     kind: Literal["deviation", "hazard"]
     image: str = Field(description="name of the crash image, for `rig crash replay`")

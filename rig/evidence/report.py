@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 from rig.evidence.junit import render_junit
 from rig.evidence.records import RunRecord, TestResult, Verdict
-from rig.evidence.report_page import coverage, differences, summary
+from rig.evidence.report_page import coverage, differences, summary, sweeps
+from rig.evidence.report_page.cutmap import cut_map
 from rig.evidence.report_page.lanes import chart
 from rig.evidence.report_page.text import clean, one_line, relative_link, seconds
 
@@ -52,7 +53,7 @@ def render_page(run: RunRecord) -> str:
         lstrip_blocks=True,
         finalize=_presentable,
     )
-    script = (PAGE / "page.js").read_text(encoding="utf-8")
+    script = _script(run)
     compared = differences.comparisons(run)
     anchors = _anchors(compared)
     sentences = {requirement.id: requirement.text for requirement in run.requirements}
@@ -60,17 +61,26 @@ def render_page(run: RunRecord) -> str:
     marks = differences.marks(rows, compared)
     mark_of = {id(row): mark for row, mark in zip(rows, marks, strict=True)}
     cover = coverage.coverage(run.results)
+    classes = sweeps.legend(run.sweeps)
+    cut_anchors = {id(sweep): f"cut{number}" for number, sweep in enumerate(run.sweeps, 1)}
     return environment.get_template("page.html.j2").render(
         run=run,
         css=Markup(environment.get_template("page.css").render()),
+        sweep_css=Markup(environment.get_template("sweeps.css").render()),
         script=Markup(script),
         script_hash=_script_hash(script),
         verdict=summary.overall(run),
         headline=headline(run),
         subline=_subline(run),
         counts=summary.count(run.results),
+        all_counts=summary.count(summary.judged(run)),
         meaning=summary.MEANING,
         attention=_attention(run.results),
+        attention_sweeps=_attention(run.sweeps),
+        power_cuts=sweeps,
+        classes=classes,
+        cut_anchor=lambda sweep: cut_anchors[id(sweep)],
+        map_of=lambda sweep: cut_map(sweep, list(classes)),
         hazards=summary.hazards(run),
         skips=summary.skip_reasons(run),
         skipped=Verdict.SKIPPED,
@@ -111,18 +121,25 @@ def render_page(run: RunRecord) -> str:
 
 def headline(run: RunRecord) -> str:
     """The outcome of the run in a few words."""
-    counts = summary.count(run.results)
-    ran = len(run.results) - counts[Verdict.SKIPPED]
-    match summary.overall(run):
+    verdict = summary.overall(run)
+    ran = [
+        (some, what)
+        for every, what in ((run.results, "test"), (run.sweeps, "power-cut sweep"))
+        if (some := [item for item in every if item.verdict is not Verdict.SKIPPED])
+    ]
+    so_many = [(sum(item.verdict is verdict for item in some), len(some), what) for some, what in ran]
+    those = " and ".join(f"{n} of {_several(all_, what)}" for n, all_, what in so_many if n)
+    match verdict:
         case Verdict.FIRMWARE_FAIL:
-            return f"Firmware failed {counts[Verdict.FIRMWARE_FAIL]} of {_tests(ran)}"
+            return f"Firmware failed {those}"
         case Verdict.BENCH_FAULT:
-            return f"The bench failed in {counts[Verdict.BENCH_FAULT]} of {_tests(ran)}"
-        case Verdict.INCONCLUSIVE if ran:
-            return f"{counts[Verdict.INCONCLUSIVE]} of {_tests(ran)} inconclusive"
+            return f"The bench failed in {those}"
         case Verdict.INCONCLUSIVE:
-            return "Nothing was tested"
-    return f"All {_tests(ran)} passed" if ran > 1 else "The one test passed"
+            return f"{those} inconclusive" if those else "Nothing was tested"
+    if sum(n for n, _, _ in so_many) == 1:
+        return f"The one {so_many[0][2]} passed"
+    every = "All " if all(n > 1 for n, _, _ in so_many) else ""
+    return f"{every}{' and '.join(_several(n, what) for n, _, what in so_many)} passed"
 
 
 def short_name(result: TestResult | differences.Comparison) -> str:
@@ -140,16 +157,25 @@ def _anchors(compared: Sequence[differences.Comparison]) -> dict[int, str]:
     return found
 
 
+def _script(run: RunRecord) -> str:
+    files = ["page.js", "sweeps.js"] if run.sweeps else ["page.js"]
+    return "".join((PAGE / name).read_text(encoding="utf-8") for name in files)
+
+
 def _tests(number: int) -> str:
-    return f"{number} test{'' if number == 1 else 's'}"
+    return _several(number, "test")
+
+
+def _several(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _subline(run: RunRecord) -> str:
-    skipped = summary.count(run.results)[Verdict.SKIPPED]
-    boards = len(summary.boards(run))
+    skipped = summary.count(summary.judged(run))[Verdict.SKIPPED]
     parts = [
-        f"{boards} board{'' if boards == 1 else 's'}",
+        _several(len(summary.all_boards(run)), "board"),
         f"{skipped} skipped" if skipped else "nothing skipped",
+        *([sweeps.number(sweeps.images_of(run), "crash image")] if run.sweeps else []),
         *filter(None, [summary.untested(run)]),
         seconds((run.finished - run.started).total_seconds()),
         _when(run.started),
@@ -157,7 +183,7 @@ def _subline(run: RunRecord) -> str:
     return " · ".join(parts)
 
 
-def _attention(results: Iterable[TestResult]) -> list[TestResult]:
+def _attention(results: Iterable[summary.Judged]) -> list[summary.Judged]:
     """What a person must look at, most serious first."""
     loud = [Verdict.FIRMWARE_FAIL, Verdict.BENCH_FAULT, Verdict.INCONCLUSIVE]
     return sorted((r for r in results if r.verdict in loud), key=lambda result: loud.index(result.verdict))

@@ -8,9 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from rich import box
-from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
@@ -33,6 +31,7 @@ from rig.evidence.report_page.summary import (
     worst,
 )
 from rig.evidence.report_page.text import one_line, seconds
+from rig.evidence.terminal_text import encodable, indented, plain, shortened, styled, unicode
 
 __all__ = ["RunProgress", "counts_line", "exit_code", "print_summary"]
 
@@ -68,15 +67,15 @@ def print_summary(run: RunRecord, console: Console, report: Path | None = None) 
     _print_variant(run, console)
     several = by_board(run)
     for board, results in several if len(several) > 1 else []:
-        console.print(_line(f"{board}: {_seen(results)}", "", console))
-    console.print(_line(counts_line(run.results), STYLE[overall(run)], console))
-    if not any(result.verdict is not Verdict.SKIPPED for result in run.results):
-        console.print(_line("nothing was tested", STYLE[Verdict.INCONCLUSIVE], console))
+        console.print(styled(f"{board}: {_seen(results)}", "", console))
+    console.print(styled(counts_line(run.results), STYLE[overall(run)], console))
+    if not run.sweeps and all(result.verdict is Verdict.SKIPPED for result in run.results):
+        console.print(styled("nothing was tested", STYLE[Verdict.INCONCLUSIVE], console))
     if words := untested(run):
-        console.print(_line(words, STYLE[Verdict.INCONCLUSIVE], console))
+        console.print(styled(words, STYLE[Verdict.INCONCLUSIVE], console))
     if report is not None:
         # A path must stay in one piece to be copied or clicked.
-        console.print(Text(f"report: {_plain(str(report), console)}"), soft_wrap=True)
+        console.print(Text(f"report: {plain(str(report), console)}"), soft_wrap=True)
 
 
 @dataclass
@@ -104,7 +103,7 @@ class RunProgress:
 
     def __enter__(self) -> RunProgress:
         if self.console.is_terminal:
-            line = Column(no_wrap=True, overflow="ellipsis" if _unicode(self.console) else "crop", ratio=1)
+            line = Column(no_wrap=True, overflow="ellipsis" if unicode(self.console) else "crop", ratio=1)
             text = TextColumn("{task.fields[line]}", markup=False, table_column=line)
             columns = (BarColumn(_BAR), TimeElapsedColumn(), text)
             self._live = Progress(*columns, console=self.console, refresh_per_second=8, transient=True, expand=True)
@@ -144,7 +143,7 @@ class RunProgress:
         self._boards[board].end = end or "finished"
         # The others go on; of the only board all is said at the end.
         if end and len(self._boards) > 1:
-            self.console.print(_line(f"{board}: {end}", STYLE[Verdict.BENCH_FAULT], self.console), soft_wrap=True)
+            self.console.print(styled(f"{board}: {end}", STYLE[Verdict.BENCH_FAULT], self.console), soft_wrap=True)
         self._refresh()
 
     def line(self, board: str) -> str:
@@ -157,14 +156,14 @@ class RunProgress:
         return "  ".join(part for part in (name, _position([state]), _seen(state.finished), one_line(now)) if part)
 
     def _finished_line(self, board: str, result: TestResult) -> Text:
-        name = _plain(f"{split_test(result.test)[1]} on {board}", self.console)
+        name = plain(f"{split_test(result.test)[1]} on {board}", self.console)
         text = Text(f"{_position(self._boards.values())} ")
         text.append(f"{LETTER[result.verdict]} {result.verdict.value:13}", style=STYLE[result.verdict])
         text.append(f" {name}  {seconds(result.duration_s)}")
         return text
 
     def _status(self, board: str) -> str:
-        return _encodable(self.line(board), self.console)
+        return encodable(self.line(board), self.console)
 
     def _refresh(self) -> None:
         if self._live is None:
@@ -183,7 +182,7 @@ def _position(boards: Iterable[_Board]) -> str:
 
 
 def _table(run: RunRecord, console: Console) -> Table:
-    style = box.SIMPLE_HEAD if _unicode(console) else box.ASCII2
+    style = box.SIMPLE_HEAD if unicode(console) else box.ASCII2
     table = Table(box=style, width=min(console.width, _WIDEST), pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("Requirement", no_wrap=True)
     table.add_column("Sentence", ratio=1, overflow="fold")
@@ -196,10 +195,10 @@ def _table(run: RunRecord, console: Console) -> Table:
         sentence = requirement.text if requirement.id else split_test(requirement.text)[1]
         table.add_row(
             Text.assemble(
-                _shortened(requirement.id or "-", 14, console), (f"\n{mark}" if mark else "", MARK_STYLE.get(mark, ""))
+                shortened(requirement.id or "-", 14, console), (f"\n{mark}" if mark else "", MARK_STYLE.get(mark, ""))
             ),
-            Text(_plain(sentence, console)),
-            Text("\n".join(_shortened(cell[0].board, 16, console) if cell else "-" for cell in cells)),
+            Text(plain(sentence, console)),
+            Text("\n".join(shortened(cell[0].board, 16, console) if cell else "-" for cell in cells)),
             Text("\n").join(_verdict(cell) for cell in cells),
         )
     return table
@@ -231,19 +230,19 @@ def _print_reasons(run: RunRecord, console: Console) -> None:
             alone = len(tests) == 1
             head, more = (tests[0], reason) if alone else (reason, ", ".join(tests))
             share = "" if alone else f" ({_tests(len(tests))})"
-            console.print(_line(f"{LETTER[verdict]} {verdict.value}{share}: {head}", STYLE[verdict], console))
-            console.print(_more(more, console))
+            console.print(styled(f"{LETTER[verdict]} {verdict.value}{share}: {head}", STYLE[verdict], console))
+            console.print(indented(more, console))
 
 
 def _print_skips(run: RunRecord, console: Console) -> None:
     for reason, where in skip_reasons(run):
-        console.print(_line(f"- skipped ({_tests(len(where))}): {reason}", STYLE[Verdict.SKIPPED], console))
+        console.print(styled(f"- skipped ({_tests(len(where))}): {reason}", STYLE[Verdict.SKIPPED], console))
 
 
 def _print_hazards(run: RunRecord, console: Console) -> None:
     for hazard, where in hazards(run):
-        console.print(_line(f"hazard ({_tests(len(where))}): {hazard.what}", "yellow", console))
-        console.print(_more(f"to do: {hazard.remedy}", console))
+        console.print(styled(f"hazard ({_tests(len(where))}): {hazard.what}", "yellow", console))
+        console.print(indented(f"to do: {hazard.remedy}", console))
 
 
 def _print_differences(run: RunRecord, console: Console) -> None:
@@ -254,49 +253,22 @@ def _print_differences(run: RunRecord, console: Console) -> None:
     for comparison in sorted(found, key=lambda comparison: comparison.mark != differences.DIFFERS):
         style = MARK_STYLE[comparison.mark]
         name = split_test(comparison.test)[1]
-        console.print(_line(f"{comparison.mark}: {name}: {comparison.words}", style, console))
+        console.print(styled(f"{comparison.mark}: {name}: {comparison.words}", style, console))
         for pair in comparison.pairs[:_SHOWN]:
             first = pair.deviations[0]
             for result, side in ((pair.left, first.left), (pair.right, first.right)):
                 text = "; ".join(step.text for step in side) or "nothing there"
-                console.print(_more(f"{result.board}: {text}", console))
+                console.print(indented(f"{result.board}: {text}", console))
             if more := len(pair.deviations) - 1:
-                console.print(_more(f"and {more} more place{'' if more == 1 else 's'}, in the report", console))
-    console.print(_line(words, "bold" if found else "", console))
+                console.print(indented(f"and {more} more place{'' if more == 1 else 's'}, in the report", console))
+    console.print(styled(words, "bold" if found else "", console))
 
 
 def _print_variant(run: RunRecord, console: Console) -> None:
     if words := instead(run):
         text = f"VARIANT {run.variant} instead of rollback: {words}"
-        console.print(_line(text, "bold magenta", console))
+        console.print(styled(text, "bold magenta", console))
 
 
 def _tests(number: int) -> str:
     return f"{number} test{'' if number == 1 else 's'}"
-
-
-def _line(text: str, style: str, console: Console) -> Text:
-    return Text(_plain(text, console), style=style)
-
-
-def _more(text: str, console: Console) -> Padding:
-    return Padding(Text(_plain(text, console)), (0, 0, 0, 2))
-
-
-def _plain(text: str, console: Console) -> str:
-    """`text` on one line, safe for a terminal, in characters that its encoding has."""
-    return _encodable(one_line(text), console)
-
-
-def _encodable(text: str, console: Console) -> str:
-    encoding = console.encoding or "ascii"
-    return text.encode(encoding, "backslashreplace").decode(encoding, "replace")
-
-
-def _shortened(text: str, width: int, console: Console) -> str:
-    plain = _plain(text, console)
-    return plain if cell_len(plain) <= width else set_cell_size(plain, width - 1) + "~"
-
-
-def _unicode(console: Console) -> bool:
-    return (console.encoding or "").lower().startswith("utf")

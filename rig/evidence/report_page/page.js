@@ -2,12 +2,11 @@
 (() => {
   const all = (selector) => [...document.querySelectorAll(selector)];
   const one = (id) => document.getElementById(id);
-  const rows = all("tr.row"), tests = all("details.test"), chips = all("[data-verdict]");
+  const rows = all("tr.row"), tests = all("#tests details.test"), chips = all("[data-verdict]");
   const find = one("find"), found = one("found"), change = one("change"), clear = one("clear"), differ = one("differ");
   const toggles = differ ? [...chips, differ] : chips;
   let wanted = "";
   document.documentElement.classList.add("script");
-  one("requirements").querySelector(".filter").hidden = false;
 
   const apply = () => {
     const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -44,8 +43,14 @@
     place.scrollIntoView();
     target.querySelector("summary").focus({ preventScroll: true });
   };
+  window.addEventListener("hashchange", show);
+  show();
+  // A run of power-cut sweeps alone has no tests to filter.
+  if (!find) return;
+
   const openAll = (open) => tests.forEach((t) => { t.open = open; });
 
+  one("requirements").querySelector(".filter").hidden = false;
   find.addEventListener("input", apply);
   clear.addEventListener("click", () => { reset(); find.focus(); });
   change.addEventListener("click", () => { wanted = ""; apply(); });
@@ -60,6 +65,4 @@
   }));
   one("open").addEventListener("click", () => openAll(true));
   one("close").addEventListener("click", () => openAll(false));
-  window.addEventListener("hashchange", show);
-  show();
 })();

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from rig.evidence.records import Hazard, Requirement, RunRecord, TestResult, Verdict
+from rig.evidence.records import Hazard, Requirement, RunRecord, SweepRecord, TestResult, Verdict
 
 # The first of these that occurs stands for all: a broken bench must not hide a firmware failure that was seen.
 PRECEDENCE = (Verdict.FIRMWARE_FAIL, Verdict.BENCH_FAULT, Verdict.INCONCLUSIVE, Verdict.PASS, Verdict.SKIPPED)
@@ -46,25 +46,36 @@ class Row:
         return [verdict for verdict in PRECEDENCE if verdict in seen]
 
 
-def count(results: Iterable[TestResult]) -> dict[Verdict, int]:
+Judged = TestResult | SweepRecord
+"""What has a verdict."""
+
+
+def judged(run: RunRecord) -> list[Judged]:
+    """All of the run that has a verdict: tests, then sweeps."""
+    return [*run.results, *run.sweeps]
+
+
+def count(results: Iterable[Judged]) -> dict[Verdict, int]:
     """How often each verdict occurs, in the order of `PRECEDENCE`, zeros included."""
     seen = Counter(result.verdict for result in results)
     return {verdict: seen[verdict] for verdict in PRECEDENCE}
 
 
-def worst(results: Iterable[TestResult]) -> Verdict | None:
+def worst(results: Iterable[Judged]) -> Verdict | None:
     """The verdict that stands for several results by `PRECEDENCE`; None if there are none."""
     seen = {result.verdict for result in results}
     return next((verdict for verdict in PRECEDENCE if verdict in seen), None)
 
 
 def overall(run: RunRecord) -> Verdict:
-    """The verdict on the run; `INCONCLUSIVE` if no test ran at all (none there, or every one skipped)."""
-    return worst(result for result in run.results if result.verdict is not Verdict.SKIPPED) or Verdict.INCONCLUSIVE
+    """The verdict on the run; `INCONCLUSIVE` if no test or sweep ran at all (none there, or every one skipped)."""
+    return worst(item for item in judged(run) if item.verdict is not Verdict.SKIPPED) or Verdict.INCONCLUSIVE
 
 
 def untested(run: RunRecord) -> str | None:
-    """How many requirements no test of this run carries, in words; None for none."""
+    """How many requirements no test of this run carries, in words; None for none, and for a run of sweeps alone."""
+    if run.sweeps and not run.results:
+        return None
     carried = {name for result in run.results for name in result.requirements}
     number = sum(requirement.id not in carried for requirement in run.requirements)
     if not number:
@@ -75,7 +86,7 @@ def untested(run: RunRecord) -> str | None:
 def exit_code(run: RunRecord) -> int:
     """The process exit code of a run.
 
-    1 if any test is a firmware fail, else 3 if any is a bench fault, else 4 if any is inconclusive or no test ran
+    1 if any test or sweep is a firmware fail, else 3 if any is a bench fault, else 4 if any is inconclusive or none ran
     (there was none, or every one was skipped), else 0: something passed and the rest was skipped.
     2 is left to wrong use of the command.
     """
@@ -83,7 +94,7 @@ def exit_code(run: RunRecord) -> int:
     return codes[overall(run)]
 
 
-def counts_line(results: Iterable[TestResult]) -> str:
+def counts_line(results: Iterable[Judged]) -> str:
     """`12 pass, 1 firmware fail, 0 bench fault, 2 inconclusive, 3 skipped`."""
     counts = count(results)
     order = (Verdict.PASS, *(v for v in PRECEDENCE if v is not Verdict.PASS))
@@ -100,6 +111,11 @@ def split_test(test: str) -> tuple[str, str]:
 def boards(run: RunRecord) -> list[str]:
     """The boards that have results, in the order in which they first appear."""
     return list(dict.fromkeys(result.board for result in run.results))
+
+
+def all_boards(run: RunRecord) -> list[str]:
+    """The boards that have results or sweeps, in the order in which they first appear."""
+    return list(dict.fromkeys(item.board for item in judged(run)))
 
 
 def by_board(run: RunRecord) -> list[tuple[str, list[TestResult]]]:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rig.evidence.junit import render_junit
-from rig.evidence.records import RunRecord, TestResult, Verdict
+from rig.evidence.records import RunRecord, SweepRecord, TestResult, Verdict
+from tests.rig.evidence.sweeps import broken_sweep, good_sweep, run_of
 
 SAMPLE = Path(__file__).parents[2] / "data" / "report" / "sample_run.json"
 RUN = RunRecord.model_validate_json(SAMPLE.read_text(encoding="utf-8"))
@@ -115,3 +116,44 @@ def test_hazards_and_evidence_are_in_the_output_of_the_case() -> None:
     output = case(RUN.model_copy(update={"results": [with_hazard]})).findtext("system-out", "")
     assert with_hazard.hazards[0].what in output
     assert with_hazard.evidence["console.log"] in output
+
+
+def test_each_sweep_is_a_case_on_its_board() -> None:
+    other = good_sweep("update-ok", "qemu-c3")
+    root = Xml.fromstring(render_junit(run_of([good_sweep(), broken_sweep(), other])))
+    suites = {suite.get("name"): suite for suite in root.findall("testsuite")}
+    assert [case.get("name") for case in suites["virtual-c3"].findall("testcase")] == ["update-ok", "update-broken"]
+    assert [case.get("name") for case in suites["qemu-c3"].findall("testcase")] == ["update-ok"]
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("3", "1", "0")
+    assert suites["virtual-c3"].get("failures") == "1"
+    assert suites["qemu-c3"].get("timestamp") == "2025-03-14T02:00:00+00:00"
+
+
+def test_a_sweep_that_deviates_is_a_failure_with_the_command_to_see_it() -> None:
+    found = case(run_of([broken_sweep()]))
+    failure = found.find("failure")
+    assert failure is not None
+    assert failure.get("type") == "firmware fail"
+    assert failure.get("message", "").startswith("unbootable: 142 crash images, in the model 0; ")
+    assert "rig crash replay update-broken/m0105/torn-erase-3" in (failure.text or "")
+    assert "hazard: " not in (failure.text or "")
+    output = found.findtext("system-out", "")
+    assert "rig crash replay update-broken/m0108" in output
+    assert "deviation" not in output
+
+
+@pytest.mark.parametrize(
+    ("verdict", "element"), [(Verdict.PASS, None), (Verdict.BENCH_FAULT, "error"), (Verdict.INCONCLUSIVE, "error")]
+)
+def test_a_sweep_is_green_only_if_it_passed(verdict: Verdict, element: str | None) -> None:
+    sweep: SweepRecord = good_sweep().model_copy(update={"verdict": verdict})
+    found = case(run_of([sweep]))
+    assert [child.tag for child in found if child.tag in ("failure", "error")] == ([element] if element else [])
+
+
+def test_a_board_with_tests_and_sweeps_has_one_suite() -> None:
+    run = RUN.model_copy(update={"sweeps": [good_sweep(board="virtual-1")]})
+    suites = Xml.fromstring(render_junit(run)).findall("testsuite")
+    assert [suite.get("name") for suite in suites] == ["virtual-1", "bench-a"]
+    assert all(int(suite.get("tests", "")) == len(suite.findall("testcase")) for suite in suites)
+    assert suites[0].findall("testcase")[-1].get("classname") == "power cuts"

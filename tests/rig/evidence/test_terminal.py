@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from rich.console import Console
 from rig.evidence.records import Requirement, RunRecord, Verdict
 from rig.evidence.report import render_page
 from rig.evidence.terminal import RunProgress, print_summary
+from tests.rig.evidence.consoles import plain_console, printed, terminal
+from tests.rig.evidence.sweeps import good_sweep
 
 SAMPLE = Path(__file__).parents[2] / "data" / "report" / "sample_run.json"
 
@@ -20,27 +21,6 @@ SAMPLE = Path(__file__).parents[2] / "data" / "report" / "sample_run.json"
 @pytest.fixture
 def run() -> RunRecord:
     return RunRecord.model_validate_json(SAMPLE.read_text(encoding="utf-8"))
-
-
-def plain_console(width: int = 80, encoding: str = "utf-8") -> Console:
-    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict", newline="\n")
-    return Console(file=file, width=width, force_terminal=False, color_system=None, legacy_windows=False)
-
-
-def terminal(width: int = 80) -> Console:
-    file = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n")
-    return Console(
-        file=file, width=width, force_terminal=True, color_system="standard", legacy_windows=False, _environ={}
-    )
-
-
-def printed(console: Console) -> str:
-    file = console.file
-    assert isinstance(file, io.TextIOWrapper)
-    file.flush()
-    buffer = file.buffer
-    assert isinstance(buffer, io.BytesIO)
-    return buffer.getvalue().decode(file.encoding)
 
 
 def summary(run: RunRecord, console: Console, report: Path | None = None) -> str:
@@ -206,3 +186,9 @@ def test_on_a_terminal_passes_stay_silent_and_the_rest_is_kept(run: RunRecord) -
         assert kept or result.verdict is Verdict.PASS
     assert "P pass  " not in text
     assert text.count("F firmware fail") == 1
+
+
+def test_a_run_of_sweeps_alone_is_not_called_untested(run: RunRecord) -> None:
+    empty = run.model_copy(update={"requirements": [], "results": []})
+    assert "nothing was tested" in summary(empty, plain_console())
+    assert "nothing was tested" not in summary(empty.model_copy(update={"sweeps": [good_sweep()]}), plain_console())
