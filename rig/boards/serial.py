@@ -49,6 +49,7 @@ MISSING: Mapping[str, str] = {
     Capability.BROWNOUT: "a power switch knows only on and off",
 }
 SYNTHESISED = "synthesised firmware runs on a simulated chip, which has no instruction timing"
+NO_CUT_LINE = "rig.toml does not say that this board's supply hangs on a cut line (docs/cut-line.md)"
 NO_POWER = "rig.toml names no power switch for this board; its reset line is not one"
 
 
@@ -82,6 +83,8 @@ def missing(section: SerialBoardSection) -> Mapping[str, str]:
     lacks = dict(MISSING)
     if section.power is None:
         lacks[Capability.POWER_CUT] = NO_POWER
+    if not section.cut_line:
+        lacks[Capability.CUT_LINE] = NO_CUT_LINE
     if section.firmware == "synthesised":
         lacks[Capability.INTERRUPT_LATENCY] = SYNTHESISED
     if not _has_lines(section):

@@ -1,9 +1,10 @@
-"""Loses power at one flash mutation or one line of the log, once, and sees to it that this really happened."""
+"""Loses power at a flash mutation, a line of the log or by the cut line, once, and makes sure that it happened."""
 
 from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator
 
 from rig.boards.board import Board, Cut
@@ -11,9 +12,11 @@ from rig.boards.channel import PowerLost
 from rig.boards.console import Chunk
 from rig.boards.trigger import Trigger
 from rig.errors import Inconclusive, UserError
+from rig.evidence.line_cut import Silence, close_switch, is_dead
 from rig.evidence.witnesses import Witnesses
 
 CUT_TIMEOUT_S = 30.0
+POLL_S = 0.02
 
 
 class Cutter:
@@ -24,11 +27,14 @@ class Cutter:
         self.witnesses = witnesses
         self._armed = False
         self._trigger: Trigger[Chunk] | None = None
+        self._silence: Silence | None = None
 
     def has_cut(self) -> bool:
         """Whether power is gone by a cut that is armed: nobody will answer."""
         if self._trigger is not None:
             return self._trigger.wait(0)
+        if self._silence is not None:
+            return self._silence.lasts()
         return self._armed and self.board.tap is not None and self.board.tap.wait_fired(0)
 
     @contextlib.contextmanager
@@ -68,6 +74,23 @@ class Cutter:
                 self._note(trigger.wait(CUT_TIMEOUT_S), f"a line like {pattern.pattern.decode()!r}")
             finally:
                 self._trigger = None
+
+    @contextlib.contextmanager
+    def by_line(self, patience: float, what: str) -> Iterator[None]:
+        """The board, armed already, cuts its own supply by what is done inside; afterwards it has none.
+
+        It did so when it has been silent for `patience` seconds and is dead then; Inconclusive if it is not.
+        """
+        silence = self._silence = Silence(self.board.console, patience)
+        try:
+            with contextlib.suppress(PowerLost):
+                yield
+            while not silence.lasts():
+                time.sleep(POLL_S)
+            self._note(is_dead(self.board), what)
+        finally:
+            self._silence = None
+            close_switch(self.board)
 
     def _note(self, happened: bool, what: str) -> None:
         if not happened:

@@ -21,6 +21,7 @@ from rig.evidence.conclusion import Conclusion, conclude
 from rig.evidence.cutting import Cutter
 from rig.evidence.handling import Handling
 from rig.evidence.judge import Judgement
+from rig.evidence.line_cut import patience_for
 from rig.evidence.records import Verdict
 from rig.evidence.starting import Start, demand_protocol, wait_start
 from rig.evidence.witnesses import ENTRY, Witnesses
@@ -135,7 +136,7 @@ class Trial:
         """After a cut: read otadata back with the chip held in its loader, then power on and wait for the app."""
         self._read_back()
         self._handling.learn_sent(self._sent)
-        self._handling.power_cycle()
+        self._handling.start_from_flash()
         return self.wait_start()
 
     def restart(self) -> Start:
@@ -302,6 +303,16 @@ class Trial:
         """Power is switched off at the first console line that has `pattern` (a regular expression)."""
         try:
             with self._cutter.on_line(re.compile(pattern.encode())):
+                yield
+        finally:
+            self._app_runs = self._ready = False
+
+    @contextlib.contextmanager
+    def power_lost_by_line(self, op: str, *, in_: str = "app", nth: int = 1, delay_us: int = 0) -> Iterator[None]:
+        """The board cuts its own supply in the `nth` flash operation `op` of app or bootloader (PROTOCOL.md, 9)."""
+        self.agent.arm_cut_line(op, in_, nth, delay_us)
+        try:
+            with self._cutter.by_line(patience_for(op, delay_us), f"the {op} number {nth} of the {in_}"):
                 yield
         finally:
             self._app_runs = self._ready = False

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from rig.errors import BenchFault, FirmwareFault, UserError
 from rig.protocol import MAX_ID, PROTOCOL_VERSION, Line, encode_line, parse_line
 from rig.updates.agent_results import (
+    CutLine,
     Diagnostics,
     Event,
     Fields,
@@ -25,6 +26,7 @@ from rig.updates.agent_results import (
     UpdateStarted,
     UrlUpdate,
 )
+from rig.updates.agent_rules import OPTIONAL_RULES, RULES, SHORT, Rule
 
 OUTCOMES = ("pass", "fail", "hang", "panic", "watchdog", "reboot", "delay", "manual")
 ATTEMPTS = 3
@@ -68,36 +70,6 @@ class DeviceRestarted(FirmwareFault):
     """The app started anew while an answer or an acknowledgement was due."""
 
 
-class _Rule(NamedTuple):
-    repeatable: bool
-    limit: float
-
-
-_QUERY = _Rule(True, 3.0)
-_IMAGE_QUERY = _Rule(True, 10.0)
-_SHORT = _Rule(False, 10.0)
-_ERASING = _Rule(False, 120.0)
-RULES: Mapping[str, _Rule] = {
-    **dict.fromkeys(
-        ("ping", "hello", "otadata", "table", "partition", "get_state", "diag", "diag_get", "secver"), _QUERY
-    ),
-    **dict.fromkeys(("slots", "slot", "last_invalid", "rollback_possible"), _IMAGE_QUERY),
-    **dict.fromkeys(("confirm", "reject", "invalidate_inactive", "burn", "update_abort"), _SHORT),
-    **dict.fromkeys(("erase_previous", "set_boot", "update_begin"), _ERASING),
-    "update_end": _Rule(False, 30.0),
-    "reboot": _Rule(False, 3.0),
-    "crash": _Rule(False, 3.0),
-}
-"""The table of PROTOCOL.md, section 5: may it be sent again, and how many seconds may the answer take."""
-
-OPTIONAL_RULES: Mapping[str, _Rule] = {
-    "net": _Rule(True, 90.0),
-    "ca": _Rule(True, 3.0),
-    "update_url": _Rule(False, 900.0),
-    "gap_begin": _Rule(False, 3.0),
-    "gap_end": _Rule(False, 3.0),
-}
-"""The same for section 8: commands that an app may lack, AgentError ESP_ERR_NOT_SUPPORTED."""
 CA_PIECE = 100
 """Bytes of a certificate in one `ca` request: a line has 512, and a byte may need three of them."""
 
@@ -295,6 +267,14 @@ class Agent:
         """Stop them; the longest time each was kept waiting."""
         return Gaps.read(self.request("gap_end"))
 
+    def arm_cut_line(self, op: str, where: str = "app", nth: int = 1, delay_us: int = 0) -> CutLine:
+        """Let the board cut its own supply, once (PROTOCOL.md, 9). AgentError ESP_ERR_INVALID_ARG when out of range."""
+        fields = {"op": op, "in": where, "nth": str(nth), "delay_us": str(delay_us)}
+        return CutLine.read(self.request("cut_line", **fields))
+
+    def disarm_cut_line(self) -> None:
+        self.request("cut_line", op="off")
+
     # --- events --------------------------------------------------------------------------------------------------
 
     def wait_event(self, name: str, timeout: float) -> Event:
@@ -314,7 +294,7 @@ class Agent:
 
     def request(self, command: str, **fields: str) -> Fields:
         """Send a request and return the fields of its `ok`. Only repeatable commands are sent again."""
-        rule = RULES.get(command) or OPTIONAL_RULES.get(command, _SHORT)
+        rule = RULES.get(command) or OPTIONAL_RULES.get(command, SHORT)
         heard = False
         attempts = ATTEMPTS if rule.repeatable else 1
         for _ in range(attempts):
@@ -387,7 +367,7 @@ class Agent:
         return error
 
 
-def _concerns(line: Line, number: int, rule: _Rule) -> bool:
+def _concerns(line: Line, number: int, rule: Rule) -> bool:
     if line.is_answer:
         return line.id == number
     # The device could not read the request: worth sending again, if that does no harm.

@@ -287,6 +287,27 @@ class Gaps:
 
 
 @dataclass(frozen=True)
+class CutLine:
+    """What is armed: `gpio` rises `delay_us` after the `nth` operation `op` of app or bootloader (`where`) began."""
+
+    op: str
+    where: str
+    nth: int
+    delay_us: int
+    gpio: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> CutLine:
+        return cls(
+            op=fields.text("op"),
+            where=fields.text("in"),
+            nth=fields.number("nth"),
+            delay_us=fields.number("delay_us"),
+            gpio=fields.number("gpio"),
+        )
+
+
+@dataclass(frozen=True)
 class Event:
     """A line the app printed of its own accord, e.g. `ready`."""
 

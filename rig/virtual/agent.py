@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 from rig.idf.partitions import MAX_LENGTH, Partition
 from rig.protocol import MAX_LINE, PROTOCOL_VERSION, Line, encode_line, looks_like_line, parse_line
+from rig.virtual.builds import cut_line_gpio
 from rig.virtual.cpu import Cpu
+from rig.virtual.cut_line import line_of
+from rig.virtual.cut_line_request import setting_of
 from rig.virtual.diagnostics import OUTCOMES, Diagnostics
 from rig.virtual.ota import OK, Ota
 from rig.virtual.transfer import CRLF, FRAME, INACTIVITY, WINDOW, Receiver, Update
@@ -83,7 +86,7 @@ class DeviceAgent:
             return
         self._request_id = line.id
         try:
-            command = COMMANDS.get(line.word)
+            command = COMMANDS.get(line.word) or OPTIONAL_COMMANDS.get(line.word)
             if command is None:
                 raise CommandError("ESP_ERR_NOT_SUPPORTED", "unknown command")
             reply = command(self, line.fields)
@@ -317,6 +320,23 @@ class DeviceAgent:
     def _invalidate_inactive(self, _: Mapping[str, str]) -> Reply:
         return self._plain(self._ota.invalidate_inactive())
 
+    def _cut_line(self, args: Mapping[str, str]) -> Reply:
+        line, part = line_of(self._cpu), self._ota.image.partition
+        gpio = cut_line_gpio(self._cpu.flash.read(part.offset, part.size))
+        if line is None or gpio is None:
+            raise CommandError("ESP_ERR_NOT_SUPPORTED", "this app was built without the cut line")
+        given = {"in": "app", "nth": "1", "delay_us": "0"} | dict(args)
+        if args.get("op") == "off":
+            line.disarm()
+            return Reply({"op": "off", "gpio": str(gpio)})
+        try:
+            setting = setting_of(given, self._ota.table)
+        except ValueError as error:
+            raise CommandError("ESP_ERR_INVALID_ARG", str(error)) from error
+        line.arm(setting)
+        fields = {"op": given["op"], "in": setting.where, "nth": str(setting.nth)}
+        return Reply(fields | {"delay_us": str(round(setting.delay_s * 1e6)), "gpio": str(gpio)})
+
     def _reboot(self, _: Mapping[str, str]) -> Reply:
         return Reply({}, lambda: self._actions.restart("reboot"))
 
@@ -347,6 +367,10 @@ COMMANDS: Mapping[str, Callable[[DeviceAgent, Mapping[str, str]], Reply]] = {
     "reboot": DeviceAgent._reboot,
     "crash": DeviceAgent._crash,
 }
+OPTIONAL_COMMANDS: Mapping[str, Callable[[DeviceAgent, Mapping[str, str]], Reply]] = {
+    "cut_line": DeviceAgent._cut_line,
+}
+"""Those of PROTOCOL.md, section 8, that this app has."""
 
 
 def _check(error: str) -> None:

@@ -15,6 +15,7 @@ from rig.virtual.agent import Actions, DeviceAgent
 from rig.virtual.console_log import ConsoleLog
 from rig.virtual.cpu import Cpu, ResetReason
 from rig.virtual.crash_output import print_panic, print_task_watchdog
+from rig.virtual.cut_line import line_of
 from rig.virtual.diagnostics import Diagnostics
 from rig.virtual.nvs import Nvs
 from rig.virtual.ota import OK, Ota, RunningImage
@@ -65,6 +66,9 @@ class TestApp:
 
     def _main(self) -> None:
         image, log = self._image, self._log
+        if (line := line_of(self._cpu)) is not None:
+            # What the bootloader had no use for must not wait for a later start.
+            line.disarm()
         boot = self._count_boot()
         error, state = self._ota.state(image.slot)
         reset = RESET_NAMES[self._cpu.reset_reason]

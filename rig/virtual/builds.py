@@ -26,8 +26,12 @@ from rig.idf.partitions import OTADATA_SIZE, PartitionTable
 FIRMWARE = Path(__file__).resolve().parents[2] / "firmware_under_test"
 """Where variants and partition tables are kept in the repository."""
 
+CUT_LINE_GPIO = 10
+"""What Kconfig takes for CONFIG_RIG_CUT_LINE_GPIO."""
+
 _CONFIG_MARKER = b"\0rig boot config\0"
 _APP_MARKER = b"\0rig test app 1\0"
+_CUT_LINE_MARKER = b"\0rig cut line\0"
 _LENGTH = struct.Struct("<I")
 # together about what a bootloader and a small app take
 _BOOTLOADER_CODE = 16 * 1024
@@ -62,8 +66,9 @@ def make_build(
         flash_size = int(sdkconfig["ESPTOOLPY_FLASHSIZE"].removesuffix("MB")) * 0x100000
         table.verify(flash_size, table_offset=config.partition_table_offset, idf_version=idf_version)
         size_name = sdkconfig["ESPTOOLPY_FLASHSIZE"]
-        bootloader = _bootloader(config, idf_version, size_name)
-        app = _app(config, version, project, secure_version, idf_version, size_name)
+        extras = _extras(settings)
+        bootloader = _bootloader(config, idf_version, size_name, extras)
+        app = _app(config, version, project, secure_version, idf_version, size_name, extras)
     except FormatError as error:
         raise UserError(f"variant {variant!r}: {error}", hint="change the variant or its partition table") from error
     except OSError as error:
@@ -115,6 +120,19 @@ def embedded_config(image: bytes) -> BootConfig | None:
     return None
 
 
+def cut_line_gpio(image: bytes) -> int | None:
+    """The GPIO of the cut line that a bootloader or app made here was built with, if it was."""
+    at = image.find(_CUT_LINE_MARKER)
+    return None if at < 0 else image[at + len(_CUT_LINE_MARKER)]
+
+
+def _extras(settings: Mapping[str, Any]) -> bytes:
+    """What images carry besides the rules."""
+    if settings.get("RIG_CUT_LINE") is not True:
+        return b""
+    return _CUT_LINE_MARKER + bytes([int(settings.get("RIG_CUT_LINE_GPIO", CUT_LINE_GPIO))])
+
+
 def _rules(config: BootConfig) -> bytes:
     text = json.dumps(config.to_json(), sort_keys=True).encode()
     return _CONFIG_MARKER + _LENGTH.pack(len(text)) + text
@@ -134,18 +152,24 @@ def is_synthesised_app(app: bytes) -> bool:
     return bool(segments) and segments[0].data[APP_DESC_SIZE:].startswith(_APP_MARKER)
 
 
-def _bootloader(config: BootConfig, idf_version: str, flash_size: str) -> bytes:
+def _bootloader(config: BootConfig, idf_version: str, flash_size: str, extras: bytes) -> bytes:
     return build_bootloader(
         chip=config.chip,
         idf_version=idf_version,
-        data=_rules(config),
+        data=_rules(config) + extras,
         code=_stream(f"bootloader {config.chip} {idf_version}", _BOOTLOADER_CODE),
         flash_size=flash_size,
     )
 
 
 def _app(
-    config: BootConfig, version: str, project: str, secure_version: int, idf_version: str, flash_size: str
+    config: BootConfig,
+    version: str,
+    project: str,
+    secure_version: int,
+    idf_version: str,
+    flash_size: str,
+    extras: bytes,
 ) -> bytes:
     content = _stream(f"{project} {version} {secure_version} {idf_version}", _RODATA + _DRAM + _IRAM + _IROM)
     dram, iram, irom = _RODATA, _RODATA + _DRAM, _RODATA + _DRAM + _IRAM
@@ -155,7 +179,7 @@ def _app(
         project=project,
         secure_version=secure_version,
         idf_version=idf_version,
-        rodata=(_APP_MARKER + _rules(config) + content)[: len(_APP_MARKER) + _RODATA],
+        rodata=(_APP_MARKER + _rules(config) + extras + content)[: len(_APP_MARKER) + _RODATA],
         segments=[("dram", content[dram:iram]), ("iram", content[iram:irom]), ("irom", content[irom:])],
         flash_size=flash_size,
     )

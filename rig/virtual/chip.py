@@ -12,6 +12,7 @@ from rig.virtual.bootrom import Strap, run_rom
 from rig.virtual.chips import ChipSpec, chip_spec
 from rig.virtual.clock import DEFAULT_TIME_SCALE, Clock
 from rig.virtual.cpu import ChipHalted, Firmware, ResetReason
+from rig.virtual.cut_line import CutLine
 from rig.virtual.efuse import Efuses, mac_bytes
 from rig.virtual.life import Life
 from rig.virtual.loader import Machine
@@ -44,6 +45,7 @@ class VirtualChip:
         self.uart = Uart()
         self.firmware_errors: list[BaseException] = []
         """Exceptions that escaped from the firmware; the chip hangs after one, as after a bug."""
+        self.cut_line = CutLine(flash)
         self._circuit = ResetCircuit()
         self._changed = threading.Condition()
         self._powered = False
@@ -52,6 +54,7 @@ class VirtualChip:
         self._registers: Registers | None = None
         flash.on_power_lost = self._lose_power
         efuse.on_power_lost = self._lose_power
+        self.cut_line.on_closed = self.power_on
 
     # power
 
@@ -81,10 +84,13 @@ class VirtualChip:
         return self._registers
 
     def power_on(self) -> None:
-        """Give power; nothing happens if it is on. The chip boots at once unless the lines hold it in reset."""
+        """Give power; nothing happens if it is on. The chip boots at once unless the lines hold it in reset.
+
+        Nor does anything happen while the cut line keeps the supply open: `power_off` closes it.
+        """
         self._join()
         with self._changed:
-            if self._powered:
+            if self._powered or self.cut_line.is_open:
                 return
             self._powered = True
             self._circuit.power_on(time.monotonic())
@@ -93,6 +99,7 @@ class VirtualChip:
 
     def power_off(self) -> None:
         """Take power away. When this returns nothing runs on the chip, and no byte will come from it."""
+        self.cut_line.close()
         self._lose_power()
         self._join()
 
@@ -190,7 +197,9 @@ class VirtualChip:
             self.tap.life += 1
             self.uart.to_chip.clear()
             self.uart.baud = DEFAULT_BAUD
+            self.cut_line.reset(forgets=reason in (ResetReason.POWERON, ResetReason.EN_PIN))
             self._life = Life(reason, self.flash, self.efuse, self.uart, self.clock)
+            self._life.cut_line = self.cut_line
             return self._life
 
     def _still_running(self, life: Life) -> bool:

@@ -11,12 +11,14 @@ from rig.idf.errors import FormatError
 from rig.idf.image import AppImage, BootloaderDesc, extent, parse
 from rig.idf.partitions import MAX_LENGTH, PartitionTable
 from rig.virtual.app import Hang, TestApp
-from rig.virtual.builds import embedded_config
+from rig.virtual.builds import cut_line_gpio, embedded_config
 from rig.virtual.console_log import ConsoleLog, full_version
 from rig.virtual.cpu import Cpu, ResetReason
+from rig.virtual.cut_line import line_of
 from rig.virtual.on_chip import ChipMemory, perform
 from rig.virtual.ota import RunningImage, app_config
 from rig.virtual.startup_lines import AppFacts, BuildStamp, print_app_start, print_bootloader_banner
+from rig.virtual.wrong_bootloaders import Bootloader
 
 ROM_SECONDS = 0.02
 """From reset to the bootloader's first line, and again from the app's entry to its own."""
@@ -31,11 +33,13 @@ class VirtualFirmware:
 
     The rules come from the bootloader binary in flash if `rig.virtual.builds` made it, else they are `default`, else
     those of a bootloader with nothing configured. An app with a descriptor runs as the test app, by its own embedded
-    rules if it has any, else by the bootloader's. `pins` are the GPIOs held while the bootloader looks.
+    rules if it has any, else by the bootloader's. `pins` are the GPIOs held while the bootloader looks. `bootloader`
+    takes the place of the reference model: one that is wrong on purpose (rig.virtual.wrong_bootloaders).
     """
 
     default: BootConfig | None = None
     pins: Pins = NONE
+    bootloader: Bootloader | None = None
 
     def __call__(self, cpu: Cpu) -> None:
         found = _bootloader(cpu, self.default)
@@ -45,7 +49,9 @@ class VirtualFirmware:
         cpu.sleep(ROM_SECONDS)
         log = ConsoleLog(cpu, stamp.idf_version, config.log_level)
         print_bootloader_banner(log, config, header, stamp)
-        result = perform(run(ChipMemory(cpu), config, self.pins), cpu, log)
+        _take_cut_line(cpu, config)
+        decide = self.bootloader or run
+        result = perform(decide(ChipMemory(cpu), config, self.pins), cpu, log)
         if result.outcome == "exception":
             # Integer divide by zero inside the bootloader: its watchdog ends it.
             cpu.restart(ResetReason.WATCHDOG)
@@ -72,6 +78,16 @@ def _bootloader(cpu: Cpu, default: BootConfig | None) -> tuple[BootConfig, Build
             continue
         return config, _stamp(config, image.bootloader_desc), content[:_HEADER_SIZE]
     return None
+
+
+def _take_cut_line(cpu: Cpu, config: BootConfig) -> None:
+    """A bootloader with the component for it obeys what the app has armed."""
+    line = line_of(cpu)
+    if line is None or not line.waits:
+        return
+    content = _image_bytes(cpu, CHIPS[config.chip].bootloader_offset, LONGEST_BOOTLOADER)
+    if cut_line_gpio(content) is not None:
+        line.count()
 
 
 def _bare_config(image: AppImage) -> BootConfig:

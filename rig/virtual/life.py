@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from rig.virtual.clock import Clock
 from rig.virtual.cpu import ChipHalted, EfusePort, FlashPort, ResetReason
+from rig.virtual.cut_line import CutLine
 from rig.virtual.efuse import Efuses
 from rig.virtual.nor import NorFlash
 from rig.virtual.uart import Uart
@@ -27,6 +28,8 @@ class Life:
         self.efuse: EfusePort = LifeEfuse(self, efuse)
         self.next_reset: ResetReason | None = None
         """Set when the code restarted the chip itself."""
+        self.cut_line: CutLine | None = None
+        """The GPIO that cuts the board's supply, if the board has one; see `rig.virtual.cut_line.line_of`."""
         self._uart = uart
         self._clock = clock
         self._born = clock.now()

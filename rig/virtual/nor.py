@@ -8,10 +8,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from rig.idf.effects import SECTOR_SIZE, Erase, Program
+from rig.idf.effects import SECTOR_SIZE, Erase, Mutation, Program
 from rig.virtual.clock import Clock
 from rig.virtual.cpu import ChipHalted
-from rig.virtual.tap import MutationTap
+from rig.virtual.cut_line import CutLine
+from rig.virtual.tap import MutationTap, Verdict
 
 PAGE_SIZE = 0x100
 ERASE_SECTOR_S = 0.045
@@ -39,6 +40,8 @@ class NorFlash:
         self.wear = [0] * (size // SECTOR_SIZE)
         """Erases of each sector, complete or torn."""
         self.on_power_lost: Callable[[], None] = _nothing
+        self.line: CutLine | None = None
+        """The cut line while it is armed."""
         self._cells = bytearray(b"\xff") * size
         self._lock = threading.RLock()
 
@@ -56,7 +59,7 @@ class NorFlash:
         if offset % SECTOR_SIZE:
             raise FlashMisuse(f"sector erase at {offset:#x} is not aligned to {SECTOR_SIZE:#x}")
         with self._lock:
-            verdict = self.tap.announce(Erase(offset))
+            verdict, seconds = self._begin(Erase(offset), ERASE_SECTOR_S)
             if verdict.mutation is not None:
                 self._cells[offset : offset + SECTOR_SIZE] = ERASED_SECTOR
             elif verdict.scramble is not None:
@@ -64,7 +67,7 @@ class NorFlash:
                 self._cells[start : start + len(data)] = data
             if verdict.mutation is not None or verdict.scramble is not None:
                 self.wear[offset // SECTOR_SIZE] += 1
-        self._finish(ERASE_SECTOR_S, verdict.power_lost)
+        self._finish(seconds, verdict.power_lost)
 
     def erase_range(self, offset: int, size: int) -> None:
         """Erase every sector that `size` bytes at `offset` touch, in ascending order; a block erase is this."""
@@ -87,10 +90,17 @@ class NorFlash:
 
     def _program_page(self, offset: int, data: bytes) -> None:
         with self._lock:
-            verdict = self.tap.announce(Program(offset, data))
+            verdict, seconds = self._begin(Program(offset, data), PROGRAM_PAGE_S)
             if isinstance(verdict.mutation, Program):
                 self._clear_bits(offset, verdict.mutation.data)
-        self._finish(PROGRAM_PAGE_S, verdict.power_lost)
+        self._finish(seconds, verdict.power_lost)
+
+    def _begin(self, mutation: Mutation, seconds: float) -> tuple[Verdict, float]:
+        """What happens of an operation that takes `seconds`, and how long the code that began it is busy with it."""
+        rises_in = None if self.line is None else self.line.rises_in(mutation)
+        if rises_in is None:
+            return self.tap.announce(mutation), seconds
+        return self.tap.interrupt(mutation, rises_in / seconds), rises_in
 
     def _clear_bits(self, offset: int, data: bytes) -> None:
         end = offset + len(data)

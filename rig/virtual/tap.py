@@ -119,6 +119,15 @@ class MutationTap:
             self._fired.set()
             return verdict
 
+    def interrupt(self, mutation: Mutation, share: float) -> Verdict:
+        """Called by the memory instead of `announce` when power is lost after `share` (0 to 1) of the mutation."""
+        size = SECTOR_SIZE if isinstance(mutation, Erase) else len(getattr(mutation, "data", b""))
+        cut = Cut(phase="after") if share >= 1 else Cut(phase="torn", keep=int(size * share))
+        with self._lock:
+            if share >= 1:
+                self._record(mutation)
+            return _interrupted(mutation, cut)
+
     def _record(self, mutation: Mutation) -> None:
         if self._recording:
             self._records.append(Recorded(self.life, mutation))

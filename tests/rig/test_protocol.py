@@ -25,8 +25,9 @@ from rig.protocol import (
     parse_line,
     unescape,
 )
-from rig.updates.agent import OUTCOMES, RULES
-from rig.virtual.agent import COMMANDS
+from rig.updates.agent import OUTCOMES
+from rig.updates.agent_rules import OPTIONAL_RULES, RULES
+from rig.virtual.agent import COMMANDS, OPTIONAL_COMMANDS
 from rig.virtual.diagnostics import OUTCOMES as DEVICE_OUTCOMES
 
 CONTRACT = (Path(__file__).parents[2] / "firmware_under_test" / "PROTOCOL.md").read_text(encoding="utf-8")
@@ -215,7 +216,7 @@ def test_every_request_in_the_contract_is_a_known_command(text):
     line = parse_line(text.encode())
     assert line is not None
     if line.is_request and line.word != "fly":
-        assert line.word in RULES
+        assert line.word in {*RULES, *OPTIONAL_RULES}
 
 
 @pytest.mark.parametrize("text", examples("frame"))
@@ -235,6 +236,7 @@ def test_the_contract_has_examples_of_every_kind_of_line():
 def test_host_and_device_know_the_commands_of_the_contract_and_no_others():
     assert set(RULES) == set(command_table())
     assert set(COMMANDS) == set(command_table())
+    assert set(OPTIONAL_COMMANDS) <= set(OPTIONAL_RULES)
 
 
 def test_the_host_repeats_and_waits_as_the_contract_says():

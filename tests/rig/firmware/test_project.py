@@ -5,7 +5,8 @@ import re
 import pytest
 
 from rig.protocol import MAX_LINE, MAX_PAYLOAD, PROTOCOL_VERSION
-from rig.updates.agent import OPTIONAL_RULES, OUTCOMES, RULES
+from rig.updates.agent import OUTCOMES
+from rig.updates.agent_rules import OPTIONAL_RULES, RULES
 from rig.virtual.builds import FIRMWARE, read_variant, variants
 from tests.rig.firmware.c_side import AGENT, PURE
 

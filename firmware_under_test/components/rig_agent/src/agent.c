@@ -5,6 +5,7 @@
 
 #include "agent_private.h"
 #include "console.h"
+#include "cut_line.h"
 #include "ends.h"
 #include "esp_app_desc.h"
 #include "esp_log.h"
@@ -259,6 +260,10 @@ esp_err_t rig_agent_init(void)
     rig_agent_add_commands(rig_update_commands, rig_update_commands_count);
 #if CONFIG_RIG_AGENT_GAP_PROBE
     rig_agent_add_commands(rig_gap_commands, rig_gap_commands_count);
+#endif
+#if CONFIG_RIG_CUT_LINE
+    rig_cut_line_init();
+    rig_agent_add_commands(rig_cut_line_commands, rig_cut_line_commands_count);
 #endif
     rig_ends_init();
     const esp_err_t store_error = rig_store_init();
