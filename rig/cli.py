@@ -13,19 +13,11 @@ from typing import Any
 import click
 
 from rig import __version__
+from rig.crash_cli import crash
 from rig.errors import RigError, UserError
 from rig.idf.errors import FormatError
+from rig.options import EXIT_CODES, config_option
 
-EXIT_CODES = """
-\b
-Exit codes:
-  0    all passed, or skipped with the reason
-  1    firmware fault
-  2    wrong use or broken input
-  3    bench fault
-  4    inconclusive, or nothing was tested
-  130  interrupted
-"""
 BENCH_FAULT, INTERRUPTED, BROKEN_PIPE = 3, 130, 141
 
 
@@ -62,12 +54,6 @@ class RigGroup(click.Group):
             ctx.exit(BENCH_FAULT)
 
 
-config_option = click.option(
-    "--config", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), default=Path("rig.toml"),
-    show_default=True, help="The rig.toml of the bench.",
-)  # fmt: skip
-
-
 @click.group(
     cls=RigGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
@@ -81,6 +67,7 @@ def main() -> None:
       rig qualify -k power_cut    only the tests whose name has "power_cut"
       rig qualify --board a --board b
                                   both at once, and where they differ
+      rig crash sweep             every power cut of an update, exactly
       rig serve --port 4000       a virtual board for esptool and any monitor
     """
     for stream in (sys.stdout, sys.stderr):
@@ -326,3 +313,6 @@ def doctor(config: Path, board: str | None, as_json: bool) -> None:
     from rig import doctor_command
 
     sys.exit(doctor_command.run(config, board, as_json=as_json))
+
+
+main.add_command(crash)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import shutil
 import signal
 import sys
-import webbrowser
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -17,12 +15,12 @@ import rig
 from rig import qualify
 from rig.boards import inventory
 from rig.boards.inventory import BenchConfig, BoardSection
-from rig.errors import BenchFault, Inconclusive, UserError
+from rig.errors import BenchFault, Inconclusive
 from rig.evidence.records import Requirement, RunRecord, TestResult, Verdict
-from rig.evidence.report import write_report
 from rig.evidence.terminal import RunProgress, exit_code, print_summary
 from rig.processes import ended_like_ctrl_c
 from rig.qualify_boards import board_facts, choose, copies, firmware_facts
+from rig.report_folder import ReportFolder, print_json, show
 from rig.requirements_command import uncovered
 from rig.screen import Screen
 from rig.virtual.builds import read_variant
@@ -51,10 +49,9 @@ def run(
     tests = qualify.find_tests(config)
     screen = Screen(stderr=as_json)
     started = datetime.now().astimezone()
-    final = config.resolve().parent / bench.bench.reports / started.strftime("%Y-%m-%d_%H-%M-%S")
-    # Work under a hidden name, so that a folder without a dot is always a whole report.
-    partial = final.with_name(f".{final.name}.{os.getpid()}")
-    with ended_like_ctrl_c(), _removed_on_error(partial):
+    folder = ReportFolder(config, bench, started)
+    partial = folder.partial
+    with ended_like_ctrl_c(), folder.removed_on_error():
         with screen.status("collecting the tests"):
             carried = qualify.collect(tests, select)
         if not carried:
@@ -62,7 +59,7 @@ def run(
                 f"no test fits -k {shlex.quote(select)}" if select else f"{tests} holds no test",
                 hint="rig requirements lists the tests",
             )
-        _make(partial)
+        folder.make()
         plans = [
             qualify.Plan(
                 config.resolve(), tests, partial / TESTS / section.name, section.name, jobs_of[section.name], select,
@@ -81,46 +78,22 @@ def run(
         # A whole run also says what nothing tests yet; a selection says nothing of the rest.
         requirements += uncovered(tests) if select is None else []
         record = _record(bench, sections, variant, requirements, results, started)
+        for plan in plans:
+            plan.results.unlink(missing_ok=True)
         try:
-            write_report(record, partial)
-            for plan in plans:
-                plan.results.unlink(missing_ok=True)
-            final = _rename(partial, final)
-        except OSError as error:
+            page = folder.finish(record)
+        except BenchFault:
             print_summary(record, screen)
-            raise BenchFault(f"{final.parent}: the report cannot be written there: {error.strerror}") from error
-    page = final / "index.html"
+            raise
     if as_json:
-        # JSON is UTF-8, whatever the terminal's encoding.
-        sys.stdout.buffer.write((final / "results.json").read_bytes())
+        print_json(page)
     print_summary(record, screen, report=page)
     crashed = [end for end in ended.values() if end.exit_code not in qualify.FINISHED]
     for end in crashed:
-        log = final / TESTS / end.board / qualify.LOG
+        log = page.parent / TESTS / end.board / qualify.LOG
         screen.print(f"{_end_in_words(end)} on {end.board}; see {log}", highlight=False, soft_wrap=True)
-    if (open_page if open_page is not None else _has_desktop()) and not webbrowser.open(page.as_uri()):
-        screen.print("no browser could be started")
+    show(page, open_page, screen)
     return exit_code(record) or (BenchFault.exit_code if crashed else 0)
-
-
-@contextlib.contextmanager
-def _removed_on_error(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True)
-    except (OSError, ValueError) as error:
-        # ValueError: a path with a NUL in it
-        raise UserError(
-            f"{str(folder.parent)!r}: no report can be written there: {error}",
-            hint="bench.reports in rig.toml names another folder",
-        ) from error
 
 
 def _follow(
@@ -220,15 +193,3 @@ def _record(
         requirements=list({requirement.id: requirement for requirement in requirements}.values()),
         results=results,
     )
-
-
-def _rename(partial: Path, final: Path) -> Path:
-    number, target = 2, final
-    while target.exists():
-        target = final.with_name(f"{final.name}-{number}")
-        number += 1
-    return partial.rename(target)
-
-
-def _has_desktop() -> bool:
-    return sys.stdout.isatty() and bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -46,6 +46,11 @@ class PowerUp(NamedTuple):
     boots: tuple[BootSeen, ...]
     log: bytes
 
+    @property
+    def mutations(self) -> tuple[Mutation, ...]:
+        """Those of all its boots, in order."""
+        return tuple(mutation for boot in self.boots for mutation in boot.mutations)
+
 
 class ImageBooter(Protocol):
     """Boots flash images on one chip; not for several threads at once."""

@@ -39,6 +39,7 @@ class BenchSection(Section):
 
     name: str = "bench"
     reports: Path = Field(default=Path("reports"), description="folder for reports, relative to rig.toml")
+    recordings: Path = Field(default=Path("recordings"), description="folder for recordings of flash mutations")
 
 
 class FirmwareSection(Section):
@@ -132,10 +133,11 @@ class BenchConfig(Section):
         return boards
 
     def find(self, name: str) -> BoardSection:
-        """The board called `name`; UserError lists the names there are."""
-        for board in self.board:
-            if board.name == name:
-                return board
+        """The board called `name`, or else the first of a kind called so; UserError lists the names there are."""
+        fitting = [board for board in self.board if board.name == name]
+        fitting += [board for board in self.board if board.kind == name]
+        if fitting:
+            return fitting[0]
         names = ", ".join(board.name for board in self.board)
         raise UserError(f"no board is called {name!r}", hint=f"one of: {names}")
 

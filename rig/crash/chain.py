@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from rig.boards.image_boots import BootSeen, End, ImageBooter, PowerUp
-from rig.idf.effects import SECTOR_SIZE, Mutation
+from rig.idf.effects import SECTOR_SIZE, BurnSecureVersion, Erase, Mutation
 from rig.idf.memory import FlashImage
 from rig.idf.otadata import ENTRY_SIZE
 from rig.idf.partitions import PartitionTable
@@ -59,16 +60,21 @@ class Chain(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """A chain, and what it is worth keeping of its first power-up: what was printed, and the mutations it made."""
+    """A chain, what its first power-up printed, and the flash mutations that it made.
+
+    `writes`: what each power-up did to otadata and eFuse, in order, as `writes_of` says it.
+    """
 
     chain: Chain
     log: bytes
     mutations: tuple[Mutation, ...]
+    writes: tuple[tuple[str, ...], ...]
 
 
 def follow(booter: ImageBooter, flash: WatchedFlash, otadata: int | None) -> Followed:
     """Power up `flash` again and again until it is settled, at most `MOST_POWER_UPS` times."""
     stages: list[Stage] = []
+    writes: list[tuple[str, ...]] = []
     first: PowerUp | None = None
     before = record(flash, otadata)
     while len(stages) < MOST_POWER_UPS:
@@ -76,12 +82,26 @@ def follow(booter: ImageBooter, flash: WatchedFlash, otadata: int | None) -> Fol
         first = first or power_up
         after = record(flash, otadata)
         stages.append(Stage(tuple(map(_condensed, power_up.boots)), after))
+        writes.append(writes_of(power_up.mutations, otadata))
         if settled := after == before:
             break
         before = after
     assert first is not None
-    mutations = tuple(mutation for boot in first.boots for mutation in boot.mutations)
-    return Followed(Chain(tuple(stages), settled), first.log, mutations)
+    return Followed(Chain(tuple(stages), settled), first.log, first.mutations, tuple(writes))
+
+
+def writes_of(mutations: Iterable[Mutation], otadata: int | None) -> tuple[str, ...]:
+    """What was done to otadata and eFuse, in order; into how many programs a write is cut is the driver's affair."""
+    found: list[str] = []
+    for mutation in mutations:
+        if isinstance(mutation, BurnSecureVersion):
+            found.append(f"burn {mutation.after}")
+        elif otadata is not None and otadata <= mutation.offset < otadata + 2 * SECTOR_SIZE:
+            word = "erase" if isinstance(mutation, Erase) else "write"
+            step = f"{word} otadata[{(mutation.offset - otadata) // SECTOR_SIZE}]"
+            if word == "erase" or found[-1:] != [step]:
+                found.append(step)
+    return tuple(found)
 
 
 def record(flash: FlashImage, otadata: int | None) -> Record:

@@ -6,19 +6,19 @@ the model and the judge looked at, so a covered image has the same verdict, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from rig.boards.image_boots import ImageBooter
 from rig.crash.chain import Chain, follow
-from rig.crash.images import CrashImages, Point, touched
-from rig.crash.known import Patched, Reads, agrees, overlaps, reads_of
+from rig.crash.images import CrashImages, Point
+from rig.crash.known import Digests, Index, Reads, overlaps, reads_of
 from rig.crash.model import ModelBooter
+from rig.crash.names import Cut
 from rig.crash.outcomes import FAILED
 from rig.crash.repeat import Repeater
 from rig.evidence.observe import slot_states
-from rig.idf.effects import BurnSecureVersion, Mutation
+from rig.idf.effects import Mutation
 from rig.idf.memory import FlashImage, verify
 from rig.idf.otadata import parse
 from rig.idf.watched import Ranges, WatchedFlash, merged
@@ -27,7 +27,8 @@ from rig.idf.watched import Ranges, WatchedFlash, merged
 class Seen(NamedTuple):
     """What board and model made of one image.
 
-    `intact`: slots that were looked at in the end and verify; `mutations`: those of the board's first power-up.
+    `intact`: slots that were looked at in the end and verify; `mutations`: those of the board's first power-up;
+    `board_writes` and `model_writes`: what each power-up did to otadata and eFuse (rig.crash.chain.writes_of).
     """
 
     board: Chain
@@ -35,6 +36,13 @@ class Seen(NamedTuple):
     intact: frozenset[str]
     repeats: bool
     mutations: tuple[Mutation, ...]
+    board_writes: tuple[tuple[str, ...], ...]
+    model_writes: tuple[tuple[str, ...], ...]
+
+    @property
+    def deviates(self) -> bool:
+        """Whether the board did not do what the model does."""
+        return self.board != self.model or self.board_writes != self.model_writes
 
 
 class Booted(NamedTuple):
@@ -70,11 +78,13 @@ class Lab:
         """`image` is not changed. Raises what the booter raises: BenchFault."""
         flash, model_flash = WatchedFlash.of(image), WatchedFlash.of(image)
         followed = follow(self._booter, flash, self._otadata)
-        model = follow(self._model, model_flash, self._otadata).chain
-        intact = self._intact(flash, followed.chain)
+        modelled = follow(self._model, model_flash, self._otadata)
+        intact = self._intact(flash, followed.chain) | self._intact(model_flash, modelled.chain)
         repeats = self._repeater.repeats(flash, followed.chain)
         ranges = merged((*flash.reads, *model_flash.reads))
-        seen = Seen(followed.chain, model, intact, repeats, followed.mutations)
+        seen = Seen(
+            followed.chain, modelled.chain, intact, repeats, followed.mutations, followed.writes, modelled.writes
+        )
         return Booted(seen, ranges, reads_of(image, ranges))
 
     def close(self) -> None:
@@ -94,52 +104,66 @@ class Lab:
         return frozenset(slot for slot in good if slot)
 
 
+class Known:
+    """What was booted, in the order in which it was; grows while crash images are explored."""
+
+    def __init__(self) -> None:
+        self.booted: list[Booted] = []
+        self.index = Index()
+
+    def add(self, booted: Iterable[Booted]) -> None:
+        for one in booted:
+            self.index.add(one.reads, len(self.booted))
+            self.booted.append(one)
+
+    def __len__(self) -> int:
+        return len(self.booted)
+
+
 class Explorer:
-    """Goes through crash images in order and boots those that none of `known` covers.
+    """Goes through crash images in order and boots those that none of `known` covers, `at_once` side by side."""
 
-    `boot` gets at most `at_once` images at a time; `known` grows with what it boots and may hold what an earlier,
-    interrupted exploration booted.
-    """
-
-    def __init__(self, images: CrashImages, boot: Boot, known: list[Booted], at_once: int) -> None:
+    def __init__(self, images: CrashImages, boot: Boot, known: Known, at_once: int) -> None:
         self._images = images
         self._boot = boot
         self._known = known
         self._at_once = at_once
+        self._digests = Digests()
 
     def explore(self) -> Iterator[Explored]:
         """Every crash image, in ascending order."""
         standing: int | None = None
-        for number, group in groupby(self._images.points(), key=lambda point: point.cut.number):
-            mutation = self._images.mutations[number - 1] if number else None
-            points = list(group)
-            found = self._of_one_mutation(points, mutation, standing)
-            yield from found
-            standing = found[-1].number
+        for number in self._images.numbers():
+            start, end = self._images.touches(number)
+            if standing is not None and start < end and not overlaps(self._known.booted[standing].ranges, start, end):
+                # Whatever is left of this mutation, nobody looked there.
+                for point in self._images.of_mutation(number):
+                    yield Explored(point, self._known.booted[standing].seen, standing)
+                self._digests.changed(start, end)
+                continue
+            *torn, whole = self._images.of_mutation(number)
+            yield from self._explore(torn)
+            self._digests.changed(start, end)
+            (last,) = self._explore([whole])
+            yield last
+            standing = last.number
 
-    def _of_one_mutation(self, points: list[Point], mutation: Mutation | None, standing: int | None) -> list[Explored]:
-        """`standing`: who covers the image before the mutation; only bytes that it touches can make a difference."""
-        numbers: dict[Point, int] = {}
+    def _explore(self, points: list[Point]) -> list[Explored]:
+        """Points that share the flash image they patch."""
+        numbers: dict[Cut, int] = {}
         waiting = points
-        in_flash = mutation is not None and not isinstance(mutation, BurnSecureVersion)
-        if standing is not None and mutation is not None and in_flash:
-            booted = self._known[standing]
-            if not overlaps(booted.ranges, *touched(mutation)):
-                return [Explored(point, booted.seen, standing) for point in points]
         while waiting:
             waiting = [point for point in waiting if not self._look_up(point, numbers)]
             now, waiting = waiting[: self._at_once], waiting[self._at_once :]
-            for point, booted in zip(now, self._boot([self._images.build(point) for point in now]), strict=True):
-                numbers[point] = len(self._known)
-                self._known.append(booted)
-        return [Explored(point, self._known[numbers[point]].seen, numbers[point]) for point in points]
+            first = len(self._known)
+            self._known.add(self._boot([self._images.build(point) for point in now]))
+            numbers |= {point.cut: first + n for n, point in enumerate(now)}
+        return [Explored(point, self._known.booted[number := numbers[point.cut]].seen, number) for point in points]
 
-    def _look_up(self, point: Point, numbers: dict[Point, int]) -> bool:
-        before = self._images.before(point)
-        view = before if point.patch is None else Patched(before, point.patch)
-        # The latest first: neighbours are alike.
-        for number in range(len(self._known) - 1, -1, -1):
-            if agrees(view, self._known[number].reads):
-                numbers[point] = number
-                return True
-        return False
+    def _look_up(self, point: Point, numbers: dict[Cut, int]) -> bool:
+        flash = self._images.before(point)
+        number = self._known.index.find(lambda span: self._digests.of(flash, span, point.patch), flash.secure_version)
+        if number is None:
+            return False
+        numbers[point.cut] = number
+        return True

@@ -52,8 +52,8 @@ REMEDIES: Mapping[str, Hazard] = {
 }
 
 
-def remedy_of(outcome: str, change: str) -> Hazard:
-    """What is known about that class when it comes from the write `change`."""
-    if outcome == "confirmation lost" and change.endswith("VALID → NEW"):
+def remedy_of(outcome: str, where: str) -> Hazard:
+    """What is known about that class when it comes from a cut at `where`."""
+    if outcome == "confirmation lost" and where.endswith(" VALID → NEW"):
         return _CHOSEN_AGAIN
     return REMEDIES[outcome]

@@ -91,11 +91,23 @@ class CrashImages:
 
     def points(self) -> Iterator[Point]:
         """All of them; of each mutation first its torn forms, then the whole one."""
-        yield Point(Cut(self.first), self.first, None)
-        for number in range(self.first + 1, len(self.mutations) + 1):
+        for number in self.numbers():
+            yield from self.of_mutation(number)
+
+    def numbers(self) -> range:
+        """The mutations in question, and the one before them, which stands for the beginning."""
+        return range(self.first, len(self.mutations) + 1)
+
+    def of_mutation(self, number: int) -> Iterator[Point]:
+        """Those of one mutation, the whole one last; none is torn of what came before the beginning."""
+        if number > self.first:
             for form in self.forms(self.mutations[number - 1]):
                 yield self.point(Cut(number, form))
-            yield Point(Cut(number), number, None)
+        yield Point(Cut(number), number, None)
+
+    def touches(self, number: int) -> tuple[int, int]:
+        """Flash range [start, end) that mutation `number` may change; empty for an eFuse burn and for none."""
+        return touched(self.mutations[number - 1]) if number else (0, 0)
 
     def forms(self, mutation: Mutation) -> tuple[str, ...]:
         """The torn forms of one mutation."""

@@ -68,6 +68,7 @@ def _line(booted: Booted) -> dict[str, Any]:
         "intact": sorted(seen.intact),
         "repeats": seen.repeats,
         "mutations": [mutation_line(mutation) for mutation in seen.mutations],
+        "writes": [seen.board_writes, seen.model_writes],
         "ranges": booted.ranges,
         "reads": [reads.ranges, [digest.hex() for digest in reads.digests], reads.secure_version],
     }
@@ -81,6 +82,7 @@ def _booted(line: dict[str, Any]) -> Booted:
         frozenset(line["intact"]),
         bool(line["repeats"]),
         tuple(map(mutation_from, line["mutations"])),
+        *(tuple(map(tuple, writes)) for writes in line["writes"]),
     )
     reads = Reads(_spans(ranges), tuple(map(bytes.fromhex, digests)), secure_version)
     return Booted(seen, _spans(line["ranges"]), reads)

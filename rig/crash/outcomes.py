@@ -16,6 +16,7 @@ from rig.idf.otadata import ERASED_SEQ, active_index, parse
 
 GOOD, HAZARD, BROKEN = Severity.GOOD, Severity.HAZARD, Severity.BROKEN
 FAILED = ("INVALID", "ABORTED")
+BRICK = "unbootable"
 
 
 class Meaning(NamedTuple):

@@ -12,6 +12,7 @@ from rig.crash.recording import Header, Recording
 from rig.crash.scenarios import Scenario
 from rig.errors import NotApplicable
 from rig.evidence.trial import Trial
+from rig.idf.effects import BurnSecureVersion
 
 
 def record(scenario: Scenario, board: Board, firmware: FirmwareShelf, evidence: Path) -> Recording:
@@ -47,6 +48,7 @@ def record(scenario: Scenario, board: Board, firmware: FirmwareShelf, evidence: 
         diagnostics=scenario.diagnostics,
         flash_size=build.flash_size,
         base_sha256=sha256(base).hexdigest(),
+        secure_version=next((burn.before for burn in mutations if isinstance(burn, BurnSecureVersion)), 0),
         begin=begin,
         boot_config=build.boot_config.to_json(),
         app_idf_version=build.idf_version,

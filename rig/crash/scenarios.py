@@ -61,6 +61,12 @@ def _update(trial: Trial) -> None:
     trial.wait_confirmed(30)
 
 
+def _update_with_higher_secure_version(trial: Trial) -> None:
+    trial.update(trial.image_of("anti_rollback_1", NEW_VERSION))
+    trial.restart()
+    trial.wait_confirmed(30)
+
+
 def _update_and_come_back(trial: Trial) -> None:
     trial.update(NEW_VERSION)
     trial.restart()
@@ -111,6 +117,14 @@ SCENARIOS: Mapping[str, Scenario] = {
         ),
         Scenario("update-from-factory", "the first update of a device that runs its factory app", _boot, _update,
                  variant="factory"),
+        Scenario(
+            "secure-version-raised",
+            "an update with a higher secure version, which its confirmation burns into the eFuse",
+            _boot,
+            _update_with_higher_secure_version,
+            variant="anti_rollback",
+            otadata=_RUNNING,
+        ),
         Scenario(
             "update-stale-otadata",
             "an update over the record of an earlier one that was aborted",

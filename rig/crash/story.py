@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 from rig.crash.chain import otadata_offset, record
-from rig.crash.outcomes import Progress
+from rig.crash.names import Cut
+from rig.crash.outcomes import Progress, Setting
 from rig.crash.recording import Recording
 from rig.evidence.observe import NO_ENTRY, slot_states
 from rig.idf.effects import SECTOR_SIZE, BurnSecureVersion, Erase, Mutation
@@ -19,6 +21,9 @@ from rig.idf.partitions import PartitionTable
 Writer = Literal["bootloader", "app"]
 Sector = Literal["active", "inactive", "both"]
 Pair = tuple[SelectEntry, SelectEntry]
+
+
+_POSITION = re.compile(r" at 0x[0-9a-f]+$")
 
 
 class Write(NamedTuple):
@@ -66,6 +71,17 @@ class Story:
         """The otadata write that mutation `number` belongs to."""
         return next((write for write in self.writes if write.first <= number <= write.last), None)
 
+    def what_at(self, number: int) -> str:
+        """What mutation `number` is part of: a write to otadata as a whole, or what it does by itself."""
+        write = self.write_at(number)
+        return write.change if write else _POSITION.sub("", self.texts[number])
+
+    def interrupted(self, cut: Cut) -> str:
+        """The state of the new app that was being written to otadata at that cut; empty for none."""
+        write = self.write_at(cut.number)
+        inside = write is not None and (bool(cut.form) or cut.number < write.last)
+        return write.after if write is not None and inside and write.slot == self.target else ""
+
     def progress(self, number: int) -> Progress:
         """What the new app's record had said after mutation `number`. Records older than the run do not count."""
         return self._progress[number - self.recording.header.begin]
@@ -84,6 +100,16 @@ class Story:
     @property
     def slots(self) -> int:
         return self.recording.table.ota_count_bootloader
+
+    @cached_property
+    def setting(self) -> Setting:
+        """What the classes of this run depend on."""
+        return Setting(self.before, self.target, self.slots, self.ways, self.recording.boot_config)
+
+    def followed_by(self, recording: Recording) -> Story:
+        """A power-up after a cut in this run, understood as a part of the same story."""
+        inner = understand(recording, self.before)
+        return replace(inner, target=self.target, stale=self.stale, ways=self.ways)
 
 
 def understand(recording: Recording, before: str) -> Story:

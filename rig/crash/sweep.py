@@ -7,27 +7,27 @@ import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from dataclasses import dataclass
 
 from rig.boards.image_boots import ImageBooter
-from rig.crash.explore import Booted, Explored, Explorer, Lab
+from rig.crash.explore import Booted, Explored, Explorer, Known, Lab
 from rig.crash.images import CrashImages
 from rig.crash.journal import Journal
 from rig.crash.model import ModelBooter
 from rig.crash.names import Cut, Name
-from rig.crash.outcomes import Setting
+from rig.crash.outcomes import Progress
 from rig.crash.recording import Recording
 from rig.crash.repeat import Repeater
 from rig.crash.scenarios import SCENARIOS
 from rig.crash.story import Story, understand
 from rig.crash.tally import Tally
 from rig.evidence.records import SweepRecord
+from rig.idf.effects import Mutation
 from rig.idf.image import extent
 from rig.idf.memory import FlashImage
 from rig.idf.partitions import Partition
 
-Progress = Callable[[int, int, int], None]
+Told = Callable[[int, int, int], None]
 """Told how many crash images are done, how many there are, and how many were booted."""
 
 
@@ -42,31 +42,28 @@ class Bench:
 
 
 def sweep(
-    recording: Recording, bench: Bench, journal: Journal, *, depth: int = 1, progress: Progress | None = None
+    recording: Recording, bench: Bench, journal: Journal, *, depth: int = 1, told: Told | None = None
 ) -> SweepRecord:
     """Explore every crash image of `recording`; with `depth` 2 also those of a second cut in the boot that follows.
 
     Raises BenchFault when the bench fails; what was booted until then stays in `journal`.
     """
     began = time.monotonic()
-    known = journal.load()
-    journal.begin(known)
+    known = Known()
+    known.add(journal.load())
+    journal.begin(known.booted)
     images = CrashImages.of(recording)
     with _Labs(recording, bench, journal) as labs:
-        known += labs.boot([images.build(images.point(Cut(recording.header.begin)))])
-        story = understand(recording, known[-1].seen.board.last.slot or "")
-        setting = Setting(story.before, story.target, story.slots, story.ways, recording.boot_config)
-        tally = Tally(story, setting)
-        explorer = Explorer(images, labs.boot, known, bench.at_once)
-        stood: set[int] = set()
-        for explored in explorer.explore():
+        known.add(labs.boot([images.build(images.point(Cut(recording.header.begin)))]))
+        story = understand(recording, known.booted[-1].seen.board.last.slot or "")
+        tally = Tally(story)
+        for explored in Explorer(images, labs.boot, known, bench.at_once).explore():
             tally.add(explored)
-            if explored.number not in stood and depth > 1:
-                name = Name(recording.name, (explored.point.cut,))
-                _nested(story, images.build(explored.point), explored, name, tally, labs, known, depth - 1)
-            stood.add(explored.number)
-            if progress is not None:
-                progress(tally.images, len(images), len(known))
+            if depth > 1 and explored.seen.mutations:
+                second = _Second(story, tally, labs, known)
+                second.explore(images.build(explored.point), explored, Name(recording.name, ()), Progress(), depth - 1)
+            if told is not None:
+                told(tally.images, len(images), len(known))
     journal.finish()
     header = recording.header
     scenario = SCENARIOS.get(header.scenario)
@@ -96,47 +93,40 @@ def model_of(recording: Recording) -> ModelBooter:
     return ModelBooter(recording.boot_config, header.app_idf_version, recording.table, header.diagnostics)
 
 
-def nested_recording(recording: Recording, name: Name, image: FlashImage, booted: Sequence[object]) -> Recording:
-    """The power-up that follows a crash image, as a recording of its own."""
-    base = image.read(0, len(image))
+def second_run(recording: Recording, name: Name, image: FlashImage, mutations: Sequence[Mutation]) -> Recording:
+    """The power-up that follows a crash image, as a recording of its own; its base has no hash, it is never saved."""
     header = recording.header.model_copy(
-        update={
-            "scenario": str(name),
-            "begin": 0,
-            "base_sha256": sha256(base).hexdigest(),
-            "secure_version": image.secure_version,
-        }
+        update={"scenario": str(name), "begin": 0, "base_sha256": "", "secure_version": image.secure_version}
     )
-    return Recording(header, base, tuple(booted))  # type: ignore[arg-type]
+    return Recording(header, image.read(0, len(image)), tuple(mutations))
 
 
-def _nested(
-    story: Story,
-    image: FlashImage,
-    explored: Explored,
-    name: Name,
-    tally: Tally,
-    labs: _Labs,
-    known: list[Booted],
-    depth: int,
-) -> None:
-    """Second cuts in the first power-up after an image that was booted."""
-    recording = nested_recording(story.recording, name, image, explored.seen.mutations)
-    inner = replace(understand(recording, story.before), target=story.target, stale=story.stale, ways=story.ways)
-    images = CrashImages.of(recording)
-    so_far = story.progress(explored.point.prefix)
-    stood = set(range(len(known)))
-    for found in Explorer(images, labs.boot, known, labs.at_once).explore():
-        cut = found.point.cut
-        write = inner.write_at(cut.number)
-        inside = write is not None and (bool(cut.form) or cut.number < write.last)
-        interrupted = write.after if write is not None and inside and write.slot == story.target else ""
-        inner_name = Name(name.scenario, (*name.cuts, cut))
-        tally.add_nested(inner_name, found.seen, so_far.joined(inner.progress(found.point.prefix)), interrupted)
-        if depth > 1 and found.number not in stood:
-            inner_story = replace(inner, recording=recording)
-            _nested(inner_story, images.build(found.point), found, inner_name, tally, labs, known, depth - 1)
-        stood.add(found.number)
+@dataclass(frozen=True)
+class _Second:
+    """Second cuts, in the first power-up after a crash image, and further ones after these."""
+
+    story: Story
+    tally: Tally
+    labs: _Labs
+    known: Known
+
+    def explore(self, image: FlashImage, explored: Explored, before: Name, so_far: Progress, depth: int) -> None:
+        """`image`: the crash image that was `explored`; `before`: the cuts that led to it; `so_far`: what they saw."""
+        name = Name(before.scenario, (*before.cuts, explored.point.cut))
+        recording = second_run(self.story.recording, name, image, explored.seen.mutations)
+        inner = self.story.followed_by(recording)
+        if not before.cuts:
+            so_far = self.story.progress(explored.point.prefix)
+        images = CrashImages.of(recording)
+        for found in Explorer(images, self.labs.boot, self.known, self.labs.at_once).explore():
+            cut = found.point.cut
+            if cut.number == 0:
+                continue  # the crash image itself
+            joined = so_far.joined(inner.progress(found.point.prefix))
+            inner_name = Name(name.scenario, (*name.cuts, cut))
+            self.tally.add_nested(inner_name, found.seen, joined, inner.interrupted(cut), inner.what_at(cut.number))
+            if depth > 1 and found.seen.mutations:
+                self.explore(images.build(found.point), found, name, joined, depth - 1)
 
 
 class _Labs:
@@ -149,7 +139,7 @@ class _Labs:
         self._free: queue.SimpleQueue[Lab] = queue.SimpleQueue()
         self._made: list[Lab] = []
         self._threads = ThreadPoolExecutor(bench.at_once, "sweep")
-        self._new_image = _new_image(recording)
+        self._new_image = new_image(recording)
 
     @property
     def at_once(self) -> int:
@@ -195,7 +185,7 @@ class _Labs:
         return lab
 
 
-def _new_image(recording: Recording) -> bytes:
+def new_image(recording: Recording) -> bytes:
     """The image that the run downloaded: what it wrote into an app slot, as it was at the end; empty if nothing."""
     flash = recording.start()
     written: Partition | None = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import NamedTuple
 
 from rig.crash import torn
@@ -11,7 +13,7 @@ from rig.crash.chain import Chain
 from rig.crash.explore import Explored, Seen
 from rig.crash.hazards import remedy_of
 from rig.crash.names import Cut, Name
-from rig.crash.outcomes import CLASSES, RANK, Ending, Progress, Setting, classify
+from rig.crash.outcomes import BRICK, CLASSES, RANK, Ending, Progress, classify
 from rig.crash.story import Story, Write
 from rig.evidence.records import CutFinding, Outcome, RiskyWindow, Severity, SweptMutation, Verdict
 
@@ -49,7 +51,6 @@ class Tally:
     """Takes crash images one by one; what it keeps grows with mutations and classes, not with images."""
 
     story: Story
-    setting: Setting
     images: int = 0
     nested: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -57,7 +58,7 @@ class Tally:
     _cells: dict[int, _Cell] = field(default_factory=dict)
     _inside: dict[int, list[_Inside]] = field(default_factory=dict)
     _hazards: dict[tuple[str, str], _Group] = field(default_factory=dict)
-    _deviations: dict[tuple[str, str, Chain, Chain], _Group] = field(default_factory=dict)
+    _deviations: dict[tuple[str, str, str, str], _Group] = field(default_factory=dict)
 
     def add(self, explored: Explored) -> str:
         """Count one; its class on the board."""
@@ -65,8 +66,9 @@ class Tally:
         write = self.story.write_at(cut.number)
         inside = write if write is not None and (cut.form or cut.number < write.last) else None
         progress = self.story.progress(explored.point.prefix)
-        interrupted = inside.after if inside is not None and inside.slot == self.setting.target else ""
-        outcome = self._count(str(Name(self.story.recording.name, (cut,))), seen, progress, interrupted, write)
+        interrupted = self.story.interrupted(cut)
+        where = f"a cut at {self.story.what_at(cut.number)}"
+        outcome = self._count(str(Name(self.story.recording.name, (cut,))), seen, progress, interrupted, where)
         self.images += 1
         cell = self._cells.setdefault(cut.number, _Cell())
         cell.images += 1
@@ -78,22 +80,24 @@ class Tally:
             self._inside.setdefault(inside.first, []).append(_Inside(cut, outcome))
         return outcome
 
-    def add_nested(self, name: Name, seen: Seen, progress: Progress, interrupted: str) -> str:
-        """Count the crash image of a second cut; its class on the board."""
+    def add_nested(self, name: Name, seen: Seen, progress: Progress, interrupted: str, where: str) -> str:
+        """Count the crash image of a second cut; its class on the board. `where`: what that cut interrupted."""
         self.nested += 1
-        return self._count(str(name), seen, progress, interrupted, self.story.write_at(name.cuts[0].number))
+        return self._count(str(name), seen, progress, interrupted, f"a second cut, at {where}")
 
-    def _count(self, name: str, seen: Seen, progress: Progress, interrupted: str, write: Write | None) -> str:
-        board = classify(Ending(seen.board, seen.intact, seen.repeats), progress, interrupted, self.setting)
+    def _count(self, name: str, seen: Seen, progress: Progress, interrupted: str, where: str) -> str:
+        board = classify(Ending(seen.board, seen.intact, seen.repeats), progress, interrupted, self.story.setting)
         model = board
-        if seen.board != seen.model:
-            model = classify(Ending(seen.model, seen.intact, seen.repeats), progress, interrupted, self.setting)
-            key = (board, model, seen.board, seen.model)
-            self._deviations.setdefault(key, _Group(name, describe(seen.board), describe(seen.model))).images += 1
+        if seen.deviates:
+            model = classify(Ending(seen.model, seen.intact, seen.repeats), progress, interrupted, self.story.setting)
+            did = (
+                told(seen.board, seen.board_writes, seen.model_writes),
+                told(seen.model, seen.model_writes, seen.board_writes),
+            )
+            self._deviations.setdefault((board, model, *did), _Group(name, *did)).images += 1
         elif CLASSES[board].severity is not Severity.GOOD:
-            change = write.change if write else "elsewhere"
             text = describe(seen.board)
-            self._hazards.setdefault((board, change), _Group(name, text, text)).images += 1
+            self._hazards.setdefault((board, where), _Group(name, text, text)).images += 1
         self.counts[board] += 1
         self.model_counts[model] += 1
         return board
@@ -107,8 +111,8 @@ class Tally:
         return Verdict.FIRMWARE_FAIL if self._deviations or broken else Verdict.PASS
 
     def outcomes(self) -> list[Outcome]:
-        """Every class that occurred on the board or on the model, mildest first."""
-        names = sorted({*self.counts, *self.model_counts}, key=RANK.__getitem__)
+        """Every class that occurred on the board or on the model, mildest first; and bricks, even if there is none."""
+        names = sorted({*self.counts, *self.model_counts, BRICK}, key=RANK.__getitem__)
         return [
             Outcome(
                 name=name,
@@ -181,14 +185,14 @@ class Tally:
         hazards = sorted(self._hazards.items(), key=lambda item: -RANK[item[0][0]])
         return [
             *(self._deviation(board, model, group) for (board, model, _, _), group in deviations),
-            *(self._hazard(outcome, change, group) for (outcome, change), group in hazards),
+            *(self._hazard(outcome, where, group) for (outcome, where), group in hazards),
         ]
 
     def _deviation(self, board: str, model: str, group: _Group) -> CutFinding:
         version = self.story.recording.header.idf_version
         what = f"{board}, where ESP-IDF {version} as modelled gives {model}"
         if board == model:
-            what = f"{board}, but on another way than ESP-IDF {version} as modelled"
+            what = f"{board}, as with ESP-IDF {version} as modelled, but on another way"
         return CutFinding(
             kind="deviation",
             image=group.name,
@@ -198,18 +202,26 @@ class Tally:
             model_did=group.model,
         )
 
-    def _hazard(self, outcome: str, change: str, group: _Group) -> CutFinding:
-        known = remedy_of(outcome, change)
+    def _hazard(self, outcome: str, where: str, group: _Group) -> CutFinding:
+        known = remedy_of(outcome, where)
         return CutFinding(
             kind="hazard",
             image=group.name,
             images=group.images,
-            what=f"{outcome}, by a cut at {change}: {CLASSES[outcome].text}",
+            what=f"{outcome}, by {where}: {CLASSES[outcome].text}",
             board_did=group.board,
             model_did=group.model,
             remedy=known.remedy,
             source=known.source,
         )
+
+
+def told(chain: Chain, writes: Sequence[Sequence[str]], others: Sequence[Sequence[str]]) -> str:
+    """The power-ups, and what the first one did to otadata and eFuse in which they did `others` elsewhere."""
+    for number, (own, other) in enumerate(zip_longest(writes, others, fillvalue=()), 1):
+        if own != other:
+            return f"{describe(chain)}; in power-up {number}: {', '.join(own) or 'writes nothing'}"
+    return describe(chain)
 
 
 def describe(chain: Chain) -> str:

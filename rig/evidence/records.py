@@ -168,6 +168,8 @@ class SweepRecord(Record):
     outcomes: list[Outcome]
     windows: list[RiskyWindow]
     findings: list[CutFinding]
+    reason: str = Field(default="", description="why there is nothing of the above: skipped, bench fault, ...")
+    evidence: dict[str, str] = Field(default_factory=dict, description="name to path relative to the report folder")
 
 
 class Requirement(Record):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -25,12 +27,9 @@ def print_sweep(sweep: SweepRecord, console: Console) -> None:
     """
     head = f"{sweep.scenario} on {sweep.board}, ESP-IDF {sweep.idf_version}"
     console.print(styled(f"{head}: {sweep.summary}" if sweep.summary else head, "bold", console))
-    console.print(_outcomes(sweep, console))
-    if sweep.windows:
-        console.print(_windows(sweep, console))
-        console.print(indented(sweeps.TIMES, console))
-    else:
-        console.print(styled("no risky window", "", console))
+    if sweep.outcomes:
+        console.print(_outcomes(sweep, console))
+        _print_windows(sweep, console)
     for finding in sweeps.deviations(sweep):
         _print_deviation(finding, console)
     for hazard in sweeps.hazards(sweep):
@@ -38,6 +37,17 @@ def print_sweep(sweep: SweepRecord, console: Console) -> None:
     if why := sweeps.reason(sweep):
         console.print(styled(why, STYLE[sweep.verdict], console))
     console.print(styled(_sums(sweep), STYLE[sweep.verdict], console))
+
+
+def _print_windows(sweep: SweepRecord, console: Console) -> None:
+    if by_bytes := sweeps.by_bytes(sweep.windows):
+        console.print(_windows("Risky window", by_bytes, console))
+    else:
+        console.print(styled("no risky window", "", console))
+    if by_bits := sweeps.by_bits(sweep.windows):
+        console.print(_windows(sweeps.BITS_ONLY, by_bits, console))
+    if sweep.windows:
+        console.print(indented(sweeps.TIMES, console))
 
 
 def _outcomes(sweep: SweepRecord, console: Console) -> Table:
@@ -60,18 +70,17 @@ def _outcomes(sweep: SweepRecord, console: Console) -> Table:
     return table
 
 
-def _windows(sweep: SweepRecord, console: Console) -> Table:
+def _windows(title: str, windows: Iterable[RiskyWindow], console: Console) -> Table:
     table = _table(console)
-    table.add_column("Risky window", ratio=3, overflow="fold")
+    table.add_column(title, ratio=3, overflow="fold")
     table.add_column("Leads to", ratio=2, overflow="fold")
     table.add_column("Mutations", justify="right", no_wrap=True)
     table.add_column("Typical", justify="right", no_wrap=True)
     table.add_column("Longest", justify="right", no_wrap=True)
-    for window in sweep.windows:
-        leads_to = ", ".join(window.outcomes) + (" (single bits)" if window.single_bits else "")
+    for window in windows:
         table.add_row(
             Text(plain(f"{window.change}, by the {window.writer}, {_entry(window)}", console)),
-            Text(plain(leads_to, console)),
+            Text(plain(", ".join(window.outcomes), console)),
             str(window.mutations or "<1"),
             f"{window.typical_ms:g} ms",
             f"{window.longest_ms:g} ms",
@@ -111,6 +120,8 @@ def _print_command(finding: CutFinding, console: Console) -> None:
 
 def _sums(sweep: SweepRecord) -> str:
     """`pass: 2,342 crash images and 2,165 of a second cut, 876 booted, 3,631 covered by these, 12.3 s`."""
+    if sweep.reason:
+        return sweep.verdict.value
     nested = f" and {sweep.nested_images:,} of a second cut" if sweep.nested_images else ""
     return (
         f"{sweep.verdict.value}: {sweeps.number(sweep.images, 'crash image')}{nested}, {sweep.booted:,} booted, "

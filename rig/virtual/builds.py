@@ -48,15 +48,19 @@ def make_build(
     chip: str,
     version: str,
     idf_version: str = "v5.5",
-    secure_version: int = 0,
+    secure_version: int | None = None,
     project: str = "rig_test_app",
     firmware: Path = FIRMWARE,
 ) -> Path:
     """Write a build directory of `variant` (`sdkconfig.ci.<variant>` in `firmware`) into `folder` and return it.
 
+    `secure_version` takes the place of the variant's own.
+
     Raises UserError for an unknown variant, chip or version text, and for a partition table that ESP-IDF would refuse.
     """
     settings = read_variant(variant, firmware)
+    if secure_version is None:
+        secure_version = int(settings.get("BOOTLOADER_APP_SECURE_VERSION", 0))
     csv = firmware / str(settings.get("PARTITION_TABLE_CUSTOM_FILENAME", ""))
     try:
         target = find_chip(chip)

@@ -25,6 +25,7 @@ COVERED = (
     "Covered images were not booted: each agrees with a booted one in every byte that was read for it, "
     "so it boots the same way."
 )
+BITS_ONLY = "Only if single bits of one program stay as they were"
 _COLOURS = {Severity.GOOD: ("g", 6), Severity.HAZARD: ("h", 9), Severity.BROKEN: ("b", 6)}
 
 
@@ -124,8 +125,30 @@ def windows(sweeps: Iterable[SweepRecord]) -> list[SharedWindow]:
     return list(found.values())
 
 
+def shared_by_bytes(found: Iterable[SharedWindow]) -> list[SharedWindow]:
+    """As `by_bytes`."""
+    return [shared for shared in found if not shared.window.single_bits]
+
+
+def shared_by_bits(found: Iterable[SharedWindow]) -> list[SharedWindow]:
+    """As `by_bits`."""
+    return [shared for shared in found if shared.window.single_bits]
+
+
+def by_bytes(found: Iterable[RiskyWindow]) -> list[RiskyWindow]:
+    """Those that a cut reaches when flash writes its bytes one after the other, as far as it goes."""
+    return [window for window in found if not window.single_bits]
+
+
+def by_bits(found: Iterable[RiskyWindow]) -> list[RiskyWindow]:
+    """Those that only single bits reach which a cut leaves as they were, in the middle of one program."""
+    return [window for window in found if window.single_bits]
+
+
 def reason(sweep: SweepRecord) -> str:
     """Why its verdict is no pass, in a line; empty if nothing is wrong."""
+    if sweep.reason:
+        return sweep.reason
     parts = [
         f"{outcome.name}: {number(outcome.images, 'crash image')}, in the model {outcome.model_images:,}"
         for outcome in reversed(sweep.outcomes)

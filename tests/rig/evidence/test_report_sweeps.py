@@ -218,7 +218,7 @@ def test_a_window_of_single_bits_within_one_mutation_says_so() -> None:
     )
     text = Page(render_page(run_of([broken_sweep().model_copy(update={"windows": [bits]})]))).text
     assert "within one mutation" in text
-    assert "only if single bits of the write are left behind" in text
+    assert "Only if single bits of one program stay as they were" in text
 
 
 def test_a_run_of_sweeps_alone_has_no_empty_tables_of_tests() -> None:
