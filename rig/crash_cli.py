@@ -11,10 +11,10 @@ from rig.options import EXIT_CODES, board_option, config_option, json_option, op
 
 NAMES = """
 \b
-A crash image is what a power cut leaves in flash. Its name says where power was lost:
-  update-ok/m0412                  right after mutation 412 (erase or page program)
-  update-ok/m0412/torn-erase-3     within it: 3 bytes of the sector are erased
-  update-ok/m0412/then/m0002       and again in the boot that follows
+A crash image is what a power cut leaves in flash. Its name says where that was:
+  update-ok/m0412                right after mutation 412 (erase, page program)
+  update-ok/m0412/torn-erase-3   within it: 3 bytes of the sector are erased
+  update-ok/m0412/then/m0002     and again in the boot that follows
 """
 
 
@@ -157,3 +157,68 @@ def replay(config: Path, board: str | None, name: str, recording: Path | None, i
     from rig import crash_replay_command
 
     sys.exit(crash_replay_command.run(config, board, name, recording, install=install, as_json=as_json))
+
+
+@crash.command(epilog=EXIT_CODES, short_help="Cut power in real time during a run.")
+@config_option
+@board_option
+@click.argument("scenario")
+@click.option("--on-line", metavar="REGEX", help="At the end of the first console line that matches.")
+@click.option("--on-event", metavar="WORD", help="At an event of the serial contract, as start, shutdown or ack.")
+@click.option("--at-mutation", metavar="N", type=click.IntRange(1), help="After flash mutation N of the run.")
+@click.option("--after", metavar="SECONDS", type=click.FloatRange(0), help="So much later than that.  [default: 0]")
+@click.option("--sweep", "window", metavar="FROM:TO:STEPS", help="So many delays from FROM to TO seconds, a cut each.")
+@click.option(
+    "--bisect", metavar="FROM:TO[:RESOLUTION]", help="Look for the delay at which one outcome turns into another."
+)
+@click.option("--variant", metavar="NAME", help="The build variant to take instead of rollback.")
+@click.option(
+    "--output",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where cuts.json and the evidence go.  [default: a folder among the reports]",
+)
+@json_option
+def cut(
+    config: Path,
+    board: str | None,
+    scenario: str,
+    on_line: str | None,
+    on_event: str | None,
+    at_mutation: int | None,
+    after: float | None,
+    window: str | None,
+    bisect: str | None,
+    variant: str | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Run SCENARIO and switch power off at a moment of it, or some time after: for what crash images cannot show.
+
+    Without a moment the time counts from the start of the run. Seconds are the board's own. What was really measured,
+    from the moment to the switch and to the last byte, is kept with the outcome. Needs a board with a power switch.
+
+    \b
+      rig crash cut update-ok --on-event start
+      rig crash cut update-ok --on-line 'Loaded app' --after 0.02
+      rig crash cut update-ok --on-event shutdown --sweep 0:2:40
+      rig crash cut update-ok --on-event shutdown --bisect 0:2:0.01
+    """
+    from rig import crash_cut_command
+
+    sys.exit(
+        crash_cut_command.run(
+            config,
+            board,
+            scenario,
+            on_line=on_line,
+            on_event=on_event,
+            at_mutation=at_mutation,
+            after=after,
+            sweep=window,
+            bisect=bisect,
+            variant=variant,
+            output=output,
+            as_json=as_json,
+        )
+    )

@@ -30,6 +30,7 @@ VERDICTS: dict[type[RigError], Verdict] = {
     BenchFault: Verdict.BENCH_FAULT,
     Inconclusive: Verdict.INCONCLUSIVE,
 }
+GOING_ON = "going on with the interrupted sweep"
 RECORDING = "recording"
 """What the recording is called among the evidence of a sweep."""
 
@@ -95,7 +96,7 @@ def _recorded(job: Job, bench: BenchConfig, section: BoardSection, tell: Tell) -
     if job.resumed and _journal_path(job, bench, section).exists() and path.exists():
         found = recording.load(path)
         if _journal(job, bench, section, found).load():
-            tell(News(job.scenario, "going on with the interrupted sweep"))
+            tell(News(job.scenario, GOING_ON))
             return found
     tell(News(job.scenario, "recording"))
     return make_recording(job.config, bench, section, job.scenario, job.evidence)

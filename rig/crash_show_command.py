@@ -72,8 +72,8 @@ def _print_mutations(found: Recording, screen: Screen) -> None:
     screen.print(
         f"{header.scenario} on {header.board} ({header.chip}, ESP-IDF {header.idf_version}, {header.variant}): "
         f"{len(found.mutations)} mutations, {len(CrashImages.of(found)):,} crash images",
-        highlight=False,
-    )
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
     images = CrashImages.of(found)
     for number, text in enumerate(understand(found, "").texts):
         forms = len(images.forms(found.mutations[number - 1])) if number else 0
@@ -99,9 +99,7 @@ def _print_entries(image: FlashImage, found: Recording, screen: Screen) -> None:
 
 def _print_torn(offset: int, before: bytes, after: bytes, screen: Screen) -> None:
     changed = [number for number, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
-    screen.print(
-        f"  {len(changed)} of {len(after)} bytes at {offset:#x} differ from what was there before", highlight=False
-    )
+    screen.print(f"  {len(changed)} of {len(after)} bytes at {offset:#x} are not as before", highlight=False)
     if changed:
         start = changed[0] - changed[0] % 16
         size = min(len(after) - start, ENTRY_SIZE)

@@ -18,8 +18,8 @@ from rig import crash_workers
 from rig.boards import inventory
 from rig.boards.inventory import BenchConfig, BoardSection
 from rig.crash import recording, scenarios
-from rig.crash_job import Job, News
-from rig.evidence.records import RunRecord, SweepRecord
+from rig.crash_job import GOING_ON, Job, News
+from rig.evidence.records import RunRecord, SweepRecord, Verdict
 from rig.evidence.report_page.summary import counts_line, exit_code
 from rig.evidence.terminal_sweeps import print_sweep
 from rig.processes import ended_like_ctrl_c
@@ -27,6 +27,8 @@ from rig.qualify_boards import board_facts, firmware_facts
 from rig.report_folder import ReportFolder, print_json, show
 from rig.screen import Screen
 
+TOLD = (GOING_ON, *(verdict.value for verdict in Verdict))
+"""Steps that are worth a line in a log."""
 SWEEPS = "sweeps"
 """The folder of a report that holds the recordings."""
 
@@ -99,7 +101,7 @@ def _follow(planned: Sequence[Job], at_once: int, screen: Screen) -> list[SweepR
 
 
 class _Bars:
-    """A line for each scenario."""
+    """A bar for each scenario; where nothing can move, a line when one goes on and when it ends."""
 
     def __init__(self, progress: Progress, planned: Sequence[Job]) -> None:
         self._progress = progress
@@ -110,6 +112,8 @@ class _Bars:
     def tell(self, news: News) -> None:
         booted = f"{news.booted:,} booted" if news.booted else ""
         task = self._tasks[news.scenario]
+        if self._progress.disable and news.step in TOLD:
+            self._progress.console.print(f"{news.scenario}: {news.step}", highlight=False)
         if news.total <= 1:
             self._progress.update(task, step=news.step, total=news.total or None, completed=news.done)
         else:
@@ -125,7 +129,7 @@ def _bars(planned: Sequence[Job], screen: Screen) -> Iterator[_Bars]:
         TextColumn("{task.fields[step]} {task.fields[booted]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=screen, transient=True) as progress:
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         yield _Bars(progress, planned)
 
 

@@ -59,7 +59,14 @@ def started(*arguments: str, **options: object) -> subprocess.CompletedProcess[b
 # --- help ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [(), *((command,) for command in COMMANDS)], ids=lambda a: " ".join(a) or "rig")
+CRASH = ("scenarios", "record", "sweep", "show", "replay", "cut")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), *((command,) for command in COMMANDS), ("crash",), *(("crash", command) for command in CRASH)],
+    ids=lambda a: " ".join(a) or "rig",
+)
 def test_help_fits_80_columns_and_names_no_python_types(run, arguments):
     result = run(*arguments, "--help")
     assert result.exit_code == 0
