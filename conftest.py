@@ -1,3 +1,3 @@
 """Wiring only: the fixtures that tests may use."""
 
-pytest_plugins = ["fixtures.reporting", "fixtures.bench", "fixtures.trial", "fixtures.dut"]
+pytest_plugins = ["fixtures.reporting", "fixtures.bench", "fixtures.trial", "fixtures.crash", "fixtures.dut"]

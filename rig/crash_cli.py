@@ -11,8 +11,8 @@ from rig.options import EXIT_CODES, board_option, config_option, json_option, op
 
 NAMES = """
 \b
-A crash image is what a power cut leaves in flash. Its name says where that was:
-  update-ok/m0412                right after mutation 412 (erase, page program)
+A crash image is what a power cut leaves in flash. Its name says where:
+  update-ok/m0412                right after mutation 412 (erase or program)
   update-ok/m0412/torn-erase-3   within it: 3 bytes of the sector are erased
   update-ok/m0412/then/m0002     and again in the boot that follows
 """
@@ -27,7 +27,7 @@ def crash() -> None:
       rig crash sweep                          all scenarios on the first board
       rig crash sweep update-ok --depth 2      one of them, with second cuts
       rig crash replay update-ok/m0424         boot one crash image, on any board
-      rig crash show update-ok                 what was written, mutation by mutation
+      rig crash show update-ok                 what it wrote, mutation by mutation
     """
 
 

@@ -23,6 +23,7 @@ from rig.crash.sweep import Bench, sweep
 from rig.crash.whole import ReadsAll
 from rig.errors import BenchFault, FirmwareFault, Inconclusive, NotApplicable, RigError, UserError
 from rig.evidence.records import SweepRecord, Verdict
+from rig.evidence.trial import Trial
 
 VERDICTS: dict[type[RigError], Verdict] = {
     NotApplicable: Verdict.SKIPPED,
@@ -86,7 +87,7 @@ def make_recording(config: Path, bench: BenchConfig, section: BoardSection, scen
     with tempfile.TemporaryDirectory() as scratch:
         firmware = shelf_for(section, bench.firmware, config, Path(scratch))
         with powered(kinds.open_board(section)) as board:
-            made = record.record(scenarios.find(scenario), board, firmware, evidence)
+            made = record.record(scenarios.find(scenario), Trial(board, firmware, evidence))
     made.save(store.path_of(store.root_of(config, bench), section.name, scenario).parent)
     return made
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import rig
 from rig import crash_workers
-from rig.boards import inventory
+from rig.boards import inventory, kinds
 from rig.boards.inventory import BenchConfig, BoardSection
 from rig.crash import recording, scenarios
 from rig.crash_job import GOING_ON, Job, News
@@ -54,8 +54,8 @@ def run(
     else:
         wanted = list(dict.fromkeys(scenarios.find(name).name for name in names)) or list(scenarios.SCENARIOS)
     cores = jobs or os.cpu_count() or 1
-    # A virtual board fills a core by itself, so scenarios share the cores; an emulator is a program of its own.
-    by_scenario = section.kind == "virtual"
+    # Where a process drives one booter only, scenarios share the cores.
+    by_scenario = kinds.booters_at_once(section) == 1
     screen = Screen(stderr=as_json)
     started = datetime.now().astimezone()
     folder = ReportFolder(config, bench, started)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rig.errors import UserError
-from rig.evidence.records import Requirement, TestResult
+from rig.evidence.records import Requirement, SweepRecord, TestResult
 
 POLL_S = 0.1
 GRACE_S = 5.0
@@ -56,6 +56,14 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Swept:
+    """A test has swept the power cuts of a run."""
+
+    board: str
+    sweep: SweepRecord
+
+
+@dataclass(frozen=True)
 class Ended:
     """pytest is gone. `complaint` is its own last words."""
 
@@ -64,7 +72,7 @@ class Ended:
     complaint: str
 
 
-Event = Collected | Started | Finished | Ended
+Event = Collected | Started | Finished | Swept | Ended
 
 
 @dataclass(frozen=True)
@@ -258,3 +266,5 @@ def _event(board: str, line: dict[str, Any]) -> Iterator[Event]:
         yield Started(board, line["started"])
     elif "result" in line:
         yield Finished(board, TestResult.model_validate(line["result"]))
+    elif "sweep" in line:
+        yield Swept(board, SweepRecord.model_validate(line["sweep"]))

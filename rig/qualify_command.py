@@ -16,7 +16,7 @@ from rig import qualify
 from rig.boards import inventory
 from rig.boards.inventory import BenchConfig, BoardSection
 from rig.errors import BenchFault, Inconclusive
-from rig.evidence.records import Requirement, RunRecord, TestResult, Verdict
+from rig.evidence.records import Requirement, RunRecord, SweepRecord, TestResult, Verdict
 from rig.evidence.terminal import RunProgress, exit_code, print_summary
 from rig.processes import ended_like_ctrl_c
 from rig.qualify_boards import board_facts, choose, copies, firmware_facts
@@ -67,7 +67,7 @@ def run(
             )
             for section in sections
         ]  # fmt: skip
-        found, ended = _follow(plans, screen, len(carried))
+        found, swept, ended = _follow(plans, screen, len(carried))
         if not any(found.values()):
             raise BenchFault(_nothing_ran(ended))
         results = []
@@ -77,7 +77,8 @@ def run(
         requirements = [requirement for listed in carried.values() for requirement in listed]
         # A whole run also says what nothing tests yet; a selection says nothing of the rest.
         requirements += uncovered(tests) if select is None else []
-        record = _record(bench, sections, variant, requirements, results, started)
+        placed = [_placed_sweep(sweep, partial) for sweep in swept]
+        record = _record(bench, sections, variant, requirements, results, placed, started)
         for plan in plans:
             plan.results.unlink(missing_ok=True)
         try:
@@ -98,9 +99,10 @@ def run(
 
 def _follow(
     plans: Sequence[qualify.Plan], screen: Screen, total: int
-) -> tuple[dict[str, list[TestResult]], dict[str, qualify.Ended]]:
-    """Results and end of each board's pytest, by the board's name."""
+) -> tuple[dict[str, list[TestResult]], list[SweepRecord], dict[str, qualify.Ended]]:
+    """Results of each board's pytest by the board's name, the sweeps of all, and how each ended."""
     results: dict[str, list[TestResult]] = {plan.board: [] for plan in plans}
+    swept: list[SweepRecord] = []
     ended: dict[str, qualify.Ended] = {}
     progress = RunProgress(screen, {plan.board: total for plan in plans})
     with contextlib.closing(qualify.run(*plans)) as events, progress:
@@ -113,10 +115,13 @@ def _follow(
                 case qualify.Finished(board, result):
                     results[board].append(result)
                     progress.done(board, result)
+                case qualify.Swept(board, sweep):
+                    swept.append(sweep)
                 case qualify.Ended(board, code):
                     ended[board] = event
                     progress.ended(board, "" if code in qualify.FINISHED else _end_in_words(event))
-    return {board: sorted(some, key=lambda result: result.test) for board, some in results.items()}, ended
+    ordered = {board: sorted(some, key=lambda result: result.test) for board, some in results.items()}
+    return ordered, sorted(swept, key=lambda sweep: (sweep.scenario, sweep.board)), ended
 
 
 def _nothing_ran(ended: Mapping[str, qualify.Ended]) -> str:
@@ -174,12 +179,19 @@ def _placed(result: TestResult, section: BoardSection, folder: Path) -> TestResu
     )
 
 
+def _placed_sweep(sweep: SweepRecord, folder: Path) -> SweepRecord:
+    """As `_placed`; its evidence is named as it lies in the file system."""
+    evidence = {name: os.path.relpath(path, folder) for name, path in sweep.evidence.items()}
+    return sweep.model_copy(update={"evidence": evidence})
+
+
 def _record(
     bench: BenchConfig,
     sections: Sequence[BoardSection],
     variant: str | None,
     requirements: list[Requirement],
     results: list[TestResult],
+    swept: list[SweepRecord],
     started: datetime,
 ) -> RunRecord:
     return RunRecord(
@@ -192,4 +204,5 @@ def _record(
         firmware=firmware_facts(bench, sections, results),
         requirements=list({requirement.id: requirement for requirement in requirements}.values()),
         results=results,
+        sweeps=swept,
     )

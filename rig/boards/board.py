@@ -19,6 +19,7 @@ class Capability(StrEnum):
     POWER_CUT = "power_cut"
     FLASH_MUTATIONS = "flash_mutations"
     CUT_LINE = "cut_line"
+    CRASH_IMAGES = "crash_images"
     EFUSE = "efuse"
     WIFI = "wifi"
     INTERRUPT_LATENCY = "interrupt_latency"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -50,6 +51,11 @@ def image_booter(section: BoardSection, table: PartitionTable) -> ImageBooter:
             hint="sweep on a virtual or QEMU board; rig crash replay shows single ones on this board",
         )
     return kind.image_booter(section, table)
+
+
+def booters_at_once(section: BoardSection) -> int:
+    """How many image booters of that board one process can usefully drive: emulators are programs of their own."""
+    return 1 if section.kind == "virtual" else os.cpu_count() or 1
 
 
 def describe(section: BoardSection) -> dict[str, Any]:

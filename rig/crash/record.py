@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from pathlib import Path
 
-from rig.boards.board import Board
 from rig.boards.install import end_of
-from rig.boards.shelf import FirmwareShelf
 from rig.crash.recording import Header, Recording
 from rig.crash.scenarios import Scenario
 from rig.errors import NotApplicable
@@ -15,18 +12,19 @@ from rig.evidence.trial import Trial
 from rig.idf.effects import BurnSecureVersion
 
 
-def record(scenario: Scenario, board: Board, firmware: FirmwareShelf, evidence: Path) -> Recording:
-    """Run `scenario` on a powered board. NotApplicable for a board that does not see its flash mutations.
+def record(scenario: Scenario, trial: Trial) -> Recording:
+    """Run `scenario` on the trial's board. NotApplicable for a board that does not see its flash mutations.
 
     Whatever the judge finds in the run is raised: only a run that is as it must be is worth cutting.
+    Leaves the board in reset.
     """
+    board = trial.board
     tap = board.tap
     if tap is None:
         raise NotApplicable(
             f"board {board.name} does not show its flash mutations",
             hint="record on a virtual or QEMU board, then replay the crash images on this one",
         )
-    trial = Trial(board, firmware, evidence)
     scenario.install(trial)
     base = trial.witnesses.known.read(0, end_of(trial.build.table))
     tap.start_recording()
@@ -37,6 +35,8 @@ def record(scenario: Scenario, board: Board, firmware: FirmwareShelf, evidence: 
         trial.finish()
     finally:
         mutations = tap.stop_recording()
+    # Under emulation an idle chip would take a whole core from those that boot its crash images.
+    board.reset_line.hold()
     build = trial.build
     header = Header(
         scenario=scenario.name,
