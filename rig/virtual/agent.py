@@ -333,6 +333,8 @@ class DeviceAgent:
             setting = setting_of(given, self._ota.table)
         except ValueError as error:
             raise CommandError("ESP_ERR_INVALID_ARG", str(error)) from error
+        if not setting.ranges:
+            raise CommandError("ESP_ERR_NOT_FOUND", "no such partition")
         line.arm(setting)
         fields = {"op": given["op"], "in": setting.where, "nth": str(setting.nth)}
         return Reply(fields | {"delay_us": str(round(setting.delay_s * 1e6)), "gpio": str(gpio)})

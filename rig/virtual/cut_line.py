@@ -83,9 +83,8 @@ class CutLine:
     # the chip
 
     def reset(self, *, forgets: bool) -> None:
-        """The chip starts anew; `forgets`: so did its RTC memory."""
-        self._flash.line = None
-        if forgets or (self._setting is not None and self._setting.where == "app"):
+        """The chip starts anew; `forgets`: so did its RTC memory. What was counted for is over, reached or not."""
+        if forgets or self._flash.line is self:
             self.disarm()
 
     def rises_in(self, mutation: Mutation) -> float | None:

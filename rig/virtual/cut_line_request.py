@@ -15,6 +15,9 @@ _NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]+")
 
 def setting_of(args: Mapping[str, str], table: PartitionTable) -> Setting:
     """What a request arms; ValueError with a text for a person when it is out of range."""
+    op = args.get("op", "")
+    if op not in OPERATIONS:
+        raise ValueError(f"op: {', '.join(OPERATIONS)}, off")
     where: Where
     match args.get("in", "app"):
         case "app":
@@ -23,9 +26,6 @@ def setting_of(args: Mapping[str, str], table: PartitionTable) -> Setting:
             where = "bootloader"
         case _:
             raise ValueError("in: app, bootloader")
-    op = args.get("op", "")
-    if op not in OPERATIONS:
-        raise ValueError(f"op: {', '.join(OPERATIONS)}, off")
     nth = _number(args, "nth", 1, MOST)
     delay_us = _number(args, "delay_us", 0, LONGEST_DELAY_US)
     if where == "bootloader" and op.startswith("slot"):
@@ -40,7 +40,7 @@ def setting_of(args: Mapping[str, str], table: PartitionTable) -> Setting:
 
 def _number(args: Mapping[str, str], name: str, low: int, high: int) -> int:
     text = args.get(name, "")
-    value = int(text, 0) if _NUMBER.fullmatch(text) else low - 1
+    value = int(text, 16 if text[1:2] in ("x", "X") else 10) if _NUMBER.fullmatch(text) else low - 1
     if not low <= value <= high:
         raise ValueError(f"{name}: {low} to {high}")
     return value

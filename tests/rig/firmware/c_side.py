@@ -64,6 +64,16 @@ class Row(NamedTuple):
     label: bytes
 
 
+class CutRecord(NamedTuple):
+    """What an app arms for the bootloader (rig_cut_record.h), without magic and check-sum."""
+
+    program: bool
+    nth: int
+    delay_us: int
+    start: int
+    end: int
+
+
 class CSide:
     """harness.c in a process of its own; every method is one operation."""
 
@@ -165,6 +175,25 @@ class CSide:
         while (kind := chr(answer.number(1))) != "s":
             events.append((kind, answer.text() if kind == "w" else answer.number(4)))
         return events, answer.number(1), answer.number(4)
+
+    def seal_record(self, record: CutRecord) -> bytes:
+        """As it lies in RTC memory."""
+        return self._do("K", struct.pack("<5I", *record))
+
+    def record_is_good(self, raw: bytes) -> bool:
+        return self._do("k", raw) == b"\x01"
+
+    def clear_record(self, raw: bytes) -> bytes:
+        return self._do("Z", raw)
+
+    def record_names(self, raw: bytes, program: bool, address: int, size: int) -> bool:
+        """Whether an operation is one that the record counts."""
+        return self._do("n", raw + struct.pack("<BII", program, address, size)) == b"\x01"
+
+    def flash_command(self, command: int, data_size: int) -> tuple[bool, int]:
+        """Whether the command programs, and how many bytes it erases or programs."""
+        answer = Reader(self._do("o", struct.pack("<II", command, data_size)))
+        return bool(answer.number(1)), answer.number(4)
 
     def _frames(self, answer: Reader) -> list[Frame | None]:
         found: list[Frame | None] = []

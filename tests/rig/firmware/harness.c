@@ -9,6 +9,8 @@
 
 #include "rig_args.h"
 #include "rig_crc32.h"
+#include "rig_cut_operation.h"
+#include "rig_cut_record.h"
 #include "rig_frames.h"
 #include "rig_input.h"
 #include "rig_line.h"
@@ -207,6 +209,59 @@ static void input(bytes_t in, bool from_start)
     }
 }
 
+/* --- the cut line's record: between operations it lies with the caller, as in RTC memory --- */
+
+static rig_cut_record_t take_record(bytes_t *in)
+{
+    rig_cut_record_t record;
+    memcpy(&record, take(in, sizeof(record)), sizeof(record));
+    return record;
+}
+
+static void seal_record(bytes_t in)
+{
+    rig_cut_record_t record;
+    memset(&record, 0xa5, sizeof(record));
+    record.program = take_number(&in, 4);
+    record.nth = take_number(&in, 4);
+    record.delay_us = take_number(&in, 4);
+    record.start = take_number(&in, 4);
+    record.end = take_number(&in, 4);
+    rig_cut_record_seal(&record);
+    out(&record, sizeof(record));
+}
+
+static void clear_record(bytes_t in)
+{
+    rig_cut_record_t record = take_record(&in);
+    rig_cut_record_clear(&record);
+    out(&record, sizeof(record));
+}
+
+static void record_is_good(bytes_t in)
+{
+    const rig_cut_record_t record = take_record(&in);
+    out_number(rig_cut_record_good(&record), 1);
+}
+
+static void record_names(bytes_t in)
+{
+    const rig_cut_record_t record = take_record(&in);
+    const bool program = take_number(&in, 1) != 0;
+    const uint32_t address = take_number(&in, 4);
+    const uint32_t size = take_number(&in, 4);
+    out_number(rig_cut_record_names(&record, program, address, size), 1);
+}
+
+static void flash_command(bytes_t in)
+{
+    bool program = false;
+    const uint32_t command = take_number(&in, 4);
+    const uint32_t size = rig_cut_size(command, take_number(&in, 4), &program);
+    out_number(program, 1);
+    out_number(size, 4);
+}
+
 static uint8_t *new_buffer(uint8_t *old, size_t size)
 {
     free(old);
@@ -314,6 +369,11 @@ static void operate(int operation, bytes_t in)
     case 'i': input(in, false); break;
     case 'F': frames(in, true); break;
     case 'f': frames(in, false); break;
+    case 'K': seal_record(in); break;
+    case 'k': record_is_good(in); break;
+    case 'Z': clear_record(in); break;
+    case 'n': record_names(in); break;
+    case 'o': flash_command(in); break;
     case 'X': transfer(in, true); break;
     case 'x': transfer(in, false); break;
     default: abort();

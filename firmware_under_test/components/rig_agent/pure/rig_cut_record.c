@@ -27,5 +27,5 @@ void rig_cut_record_clear(rig_cut_record_t *record)
 
 bool rig_cut_record_names(const rig_cut_record_t *record, bool program, uint32_t address, uint32_t size)
 {
-    return (record->program != 0) == program && address < record->end && address + size > record->start;
+    return (record->program != 0) == program && rig_cut_touches(record->start, record->end, address, size);
 }

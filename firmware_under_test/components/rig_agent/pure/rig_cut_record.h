@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "rig_cut_operation.h"
+
 /** Lies at the start of `custom` of ESP-IDF's rtc_retain_mem_t */
 typedef struct {
     uint32_t magic;

@@ -1,9 +1,10 @@
 /* The command `cut_line` (PROTOCOL.md, section 9): a GPIO rises within a flash operation.
  *
  * The driver of the main flash sends each command to the chip through a table of functions (spi_flash_types.h,
- * spi_flash_host_driver_s) and then asks the chip until it is idle. Three of these functions are replaced: once the true
+ * spi_flash_host_driver_s) and then asks the chip until it is idle. Four of these functions are replaced: once the true
  * one has sent its command, the operation has begun and the CPU is ours. The cache is off then, so all that is needed
- * lies in internal RAM. */
+ * lies in internal RAM. Most chips are erased and programmed by functions of their own (erase_sector, erase_block,
+ * program_page), those of Winbond and GigaDevice by common_command (spi_flash_chip_winbond.c). */
 #include "cut_line.h"
 
 #include <string.h>
@@ -20,6 +21,7 @@
 #include "esp_rom_sys.h"
 #include "hal/spi_flash_types.h"
 #include "rig_args.h"
+#include "rig_cut_operation.h"
 #include "rig_cut_record.h"
 #include "sdkconfig.h"
 
@@ -32,8 +34,6 @@
 #define NTH_MAX 100000
 #define DELAY_MAX_US 1000000
 #define HOLD_US 1000000
-#define SECTOR_SIZE 0x1000
-#define BLOCK_SIZE 0x10000
 
 _Static_assert(sizeof(rig_cut_record_t) <= CONFIG_BOOTLOADER_CUSTOM_RESERVE_RTC_SIZE,
                "CONFIG_BOOTLOADER_CUSTOM_RESERVE_RTC_SIZE has no room for the cut line");
@@ -51,11 +51,13 @@ static DRAM_ATTR range_t s_ranges[RANGES_MAX];
 static DRAM_ATTR size_t s_range_count;
 static DRAM_ATTR const spi_flash_host_driver_t *s_true;
 static DRAM_ATTR spi_flash_host_driver_t s_ours;
+/* A function of the table may be made of another: that is one operation. */
+static DRAM_ATTR bool s_inside;
 
 static bool IRAM_ATTR is_meant(uint32_t address, uint32_t size)
 {
     for (size_t i = 0; i < s_range_count; i++) {
-        if (address < s_ranges[i].end && address + size > s_ranges[i].start) {
+        if (rig_cut_touches(s_ranges[i].start, s_ranges[i].end, address, size)) {
             return true;
         }
     }
@@ -75,20 +77,37 @@ static void IRAM_ATTR begun(bool program, uint32_t address, uint32_t size)
 
 static void IRAM_ATTR erase_sector(spi_flash_host_inst_t *host, uint32_t address)
 {
+    s_inside = true;
     s_true->erase_sector(host, address);
-    begun(false, address, SECTOR_SIZE);
+    s_inside = false;
+    begun(false, address, RIG_CUT_SECTOR_SIZE);
 }
 
 static void IRAM_ATTR erase_block(spi_flash_host_inst_t *host, uint32_t address)
 {
+    s_inside = true;
     s_true->erase_block(host, address);
-    begun(false, address, BLOCK_SIZE);
+    s_inside = false;
+    begun(false, address, RIG_CUT_BLOCK_SIZE);
 }
 
 static void IRAM_ATTR program_page(spi_flash_host_inst_t *host, const void *data, uint32_t address, uint32_t size)
 {
+    s_inside = true;
     s_true->program_page(host, data, address, size);
+    s_inside = false;
     begun(true, address, size);
+}
+
+static esp_err_t IRAM_ATTR common_command(spi_flash_host_inst_t *host, spi_flash_trans_t *command)
+{
+    bool program;
+    const uint32_t size = rig_cut_size(command->command, command->mosi_len, &program);
+    const esp_err_t error = s_true->common_command(host, command);
+    if (size > 0 && error == ESP_OK && !s_inside) {
+        begun(program, command->address, size);
+    }
+    return error;
 }
 
 static void install(void)
@@ -100,6 +119,7 @@ static void install(void)
         s_ours.erase_sector = erase_sector;
         s_ours.erase_block = erase_block;
         s_ours.program_page = program_page;
+        s_ours.common_command = common_command;
         host->driver = &s_ours;
     }
 }
@@ -224,7 +244,7 @@ static esp_err_t cut_line(rig_call_t *call)
         return rig_call_refuse(call, ESP_ERR_INVALID_ARG,
                                "op: otadata_erase, otadata_program, slot_erase, slot_program, off");
     }
-    if (where < 0) {
+    if (wanted != OFF && where < 0) {
         return rig_call_refuse(call, ESP_ERR_INVALID_ARG, "in: app, bootloader");
     }
     rig_writer_text(call->answer, "op", op);
