@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import serial
 
 from rig.boards.quiet_ports import READ_TIMEOUT_S, open_quietly
-from rig.boards.trigger import Trigger, quick_threads
+from rig.boards.trigger import LinePattern, Trigger, quick_threads
 from rig.errors import BenchFault, RigError
 
 __all__ = ["READ_TIMEOUT_S", "Chunk", "Console", "Gap", "Listener", "OpenPort", "open_quietly"]
@@ -183,7 +183,7 @@ class Console:
                 self._changed.wait(left)
 
     @contextmanager
-    def trigger(self, pattern: re.Pattern[bytes], action: Callable[[], None]) -> Iterator[Trigger[Chunk]]:
+    def trigger(self, pattern: LinePattern, action: Callable[[], None]) -> Iterator[Trigger[Chunk]]:
         """Inside, the first line that matches calls `action` at once, in the reading thread, before anything else.
 
         The line counts when its end has arrived, and is matched without it; a line that began earlier counts whole.

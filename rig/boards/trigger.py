@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import queue
-import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 SWITCH_S = 0.0001
 """How long another busy Python thread may keep the interpreter while a trigger is set, seconds (Python's own: 5 ms)."""
@@ -17,12 +16,23 @@ SWITCH_S = 0.0001
 T = TypeVar("T")
 
 
-class Trigger(Generic[T]):
-    """Set by `Console.trigger`. `line` is the line that fired it, `time` when (host's monotonic clock, seconds)."""
+class LinePattern(Protocol):
+    """Says which line it is: a compiled regular expression, or anything that is asked in the same way."""
 
-    def __init__(self, pattern: re.Pattern[bytes], action: Callable[[], None]) -> None:
+    def search(self, line: bytes, /) -> object:
+        """Something true for a line that matches."""
+
+
+class Trigger(Generic[T]):
+    """Set by `Console.trigger`. `line` is the line that fired it, `time` when (host's monotonic clock, seconds).
+
+    `read`: what was read from the port together with the end of that line.
+    """
+
+    def __init__(self, pattern: LinePattern, action: Callable[[], None]) -> None:
         self.pattern = pattern
         self.line: bytes | None = None
+        self.read: T | None = None
         self.time: float | None = None
         self.error: Exception | None = None
         self.relief: queue.SimpleQueue[T | None] = queue.SimpleQueue()
@@ -56,6 +66,7 @@ class Trigger(Generic[T]):
     def _act(self, line: bytes, read: T) -> None:
         self.relief.put(read)
         self.line = line
+        self.read = read
         self.time = time.monotonic()
         try:
             self._action()

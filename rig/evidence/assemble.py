@@ -140,9 +140,14 @@ def _own_calls(boots: Sequence[Boot]) -> list[AppCall]:
     for boot in boots:
         said = [(event, line) for event in boot.events if isinstance(event, AgentLine) and (line := checked(event))]
         running = next((line.fields.get("running") for _, line in said if line.word == "start"), None)
+        cut = next((mark.offset for mark in boot.marks if mark.kind is MarkKind.POWER_CUT), None)
+        over = [event.at.offset for event, line in said if line.word in ("shutdown", "ready")]
         for event, line in said:
             if line.word == "diag" and running is not None and (own := _own_call(line.fields)):
-                calls.append(AppCall(own[0], event.at.offset, running, error=own[1]))
+                at = event.at.offset
+                # It says so before it does it: power may have been lost meanwhile.
+                unknown = own[1] == RESTART and cut is not None and not any(at < end < cut for end in over)
+                calls.append(AppCall(own[0], at, running, error=None if unknown else own[1]))
     return calls
 
 

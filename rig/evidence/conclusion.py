@@ -143,7 +143,8 @@ def conclude(witnesses: Witnesses, build: FirmwareBuild | None) -> Conclusion:
     if witnesses.emulated:
         at_mutations = [mark.position for mark in witnesses.marks if mark.what == "power cut"]
         cuts = [mark for mark in marks if mark.kind is MarkKind.POWER_CUT and mark.offset in at_mutations]
-        events = emulated.believable(events, cuts, witnesses.calls)
+        restarts = [mark.offset for mark in marks if mark.kind is MarkKind.RESTARTED]
+        events = emulated.believable(events, cuts, witnesses.calls, restarts)
     samples = [Sample(sample.entries, "flash", sample.position, sample.time) for sample in witnesses.samples]
     table = build.table if build is not None else None
     built = trace.build(events, marks, samples, table, witnesses.began)

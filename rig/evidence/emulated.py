@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rig.emulator.faults import restart_announced
 from rig.evidence.agentlines import checked, word
 from rig.evidence.app_calls import AppCall
 from rig.evidence.boots import Boot, Mark, MarkKind
@@ -13,24 +14,25 @@ from rig.evidence.records import Verdict
 
 AFTERGLOW_S = 0.3
 """QEMU writes to flash while the guest goes on, so an app that loses power at a mutation prints for a moment more."""
-PENDING = "PENDING_VERIFY"
-CRASHES = ("panic", "watchdog")
-"""Outcomes of diagnostics (PROTOCOL.md, 4) that end in a crash."""
 CRASHED_UNASKED = (
     "the app ended without announcing a restart and without being asked to crash: on an emulator that may be the "
     "emulator's fault; repeat the test, or run it on hardware"
 )
 
 
-def believable(events: Iterable[Event], cuts: Sequence[Mark], calls: Sequence[AppCall]) -> list[Event]:
+def believable(
+    events: Iterable[Event], cuts: Sequence[Mark], calls: Sequence[AppCall], restarts: Sequence[int] = ()
+) -> list[Event]:
     """Without what an emulated app said when it had lost its power already. `cuts`: those at a flash mutation.
 
     That is whatever came right before the cut, and from the beginning of the call that it interrupted, but nothing of
-    an earlier boot.
+    an earlier boot. `restarts`: bytes of log after which the guest had reset itself, though the next boot may have said
+    nothing yet.
     """
     kept = list(events)
     for cut in cuts:
         starts = [event.at.offset for event in kept if isinstance(event, _STARTS) and event.at.offset < cut.offset]
+        starts += [offset for offset in restarts if offset <= cut.offset]
         boot = max(starts, default=0)
         interrupted = [call.start for call in calls if call.error is None and boot <= call.start <= cut.offset]
         since = min(interrupted, default=cut.offset)
@@ -68,10 +70,5 @@ def _last_words(boot: Boot) -> str:
 
 
 def _announced(boot: Boot) -> bool:
-    """The app said that it restarts, or that its diagnostics end in a crash."""
     said = [line for event in boot.events if isinstance(event, AgentLine) and (line := checked(event))]
-    return any(
-        line.word == "shutdown"
-        or (line.word == "start" and line.fields.get("state") == PENDING and line.fields.get("diag") in CRASHES)
-        for line in said
-    )
+    return restart_announced(said)

@@ -5,36 +5,36 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from rig.boards.board import Board, Cut
-from rig.boards.channel import ConsoleChannel
 from rig.boards.firmware import FirmwareBuild
 from rig.boards.install import flash_content, slot_of
 from rig.boards.shelf import FirmwareShelf
 from rig.errors import FirmwareFault, Inconclusive, UserError
-from rig.evidence.app_calls import AppCall, Call
+from rig.evidence.calling import Calls
 from rig.evidence.conclusion import Conclusion, conclude
 from rig.evidence.cutting import Cutter
 from rig.evidence.handling import Handling
 from rig.evidence.judge import Judgement
 from rig.evidence.line_cut import patience_for
+from rig.evidence.moments import Moment, OnLine
 from rig.evidence.records import Verdict
-from rig.evidence.starting import Start, demand_protocol, wait_start
-from rig.evidence.witnesses import ENTRY, Witnesses
+from rig.evidence.running_app import RunningApp
+from rig.evidence.starting import Start
+from rig.evidence.timed_cut import TimedCut, pace
+from rig.evidence.witnesses import ENTRY, Entries, Witnesses
 from rig.idf.effects import SECTOR_SIZE
-from rig.idf.ota_ops import RESTART
 from rig.idf.partitions import Partition
-from rig.updates.agent import Agent, AgentError, AgentTimeout, DeviceRestarted
-from rig.updates.uart import NO_FAULTS, UartFaults, abort_transfer, install_image, transfer_image
+from rig.updates.agent import Agent, AgentTimeout, DeviceRestarted
+from rig.updates.uart import NO_FAULTS, UartFaults
 
 START_TIMEOUT_S = 30.0
 POLL_S = 0.1
-DEAF = ("hang", "panic", "watchdog", "reboot", "fail")
-"""Diagnostics outcomes after which an app on probation takes no requests."""
 
 
 class Trial:
@@ -47,16 +47,12 @@ class Trial:
         self.started = datetime.now(UTC)
         self.witnesses = Witnesses(board.console, board.restarts)
         self._cutter = Cutter(board, self.witnesses)
-        channel = ConsoleChannel(board.console, self._cutter.has_cut)
-        self._agent = Agent(channel, board=board.name, clock_rate=board.clock_rate)
-        self._handling = Handling(board, self.witnesses)
+        self._app = RunningApp(board, self._cutter.has_cut)
+        self._calls = Calls(self._app, self.witnesses, lambda: self.agent)
+        self._handling = Handling(replace(board, power=self._cutter.power), self.witnesses)
         self._said_before = len(board.flash.transcript)
         self._variant = ""
         self._build: FirmwareBuild | None = None
-        self._app_runs = False
-        self._ready = False
-        self._sent = 0
-        self._last: Start | None = None
         self._conclusion: Conclusion | None = None
 
     # --- bringing the board into a known state ---------------------------------------------------------------------
@@ -134,10 +130,25 @@ class Trial:
 
     def power_on(self) -> Start:
         """After a cut: read otadata back with the chip held in its loader, then power on and wait for the app."""
-        self._read_back()
-        self._handling.learn_sent(self._sent)
-        self._handling.start_from_flash()
+        self.power_up()
         return self.wait_start()
+
+    def power_up(self) -> None:
+        """Read otadata back, as `power_on` does, and power on; whatever comes up is not waited for."""
+        self.read_back()
+        if self._calls.sent:
+            self._handling.learn_sent(self._calls.sent)
+            self._calls.sent = 0
+        self._handling.start_from_flash()
+
+    def read_back(self) -> Entries:
+        """Both select entries, read with the chip held in its loader, where it stays."""
+        marks = self.witnesses.marks
+        # After a reading the chip stays in its loader: nothing can have changed since.
+        if not marks or marks[-1].what != "flash read":
+            self._handling.read_back(self.build)
+        self._app.gone()
+        return self.witnesses.samples[-1].entries
 
     def restart(self) -> Start:
         """Let the app restart itself and wait for the app that comes up then."""
@@ -147,111 +158,84 @@ class Trial:
     def start_restart(self) -> None:
         """Let the app restart itself."""
         self.agent.reboot()
-        self._app_runs = self._ready = False
+        self._app.gone()
 
     def wait_start(self) -> Start:
         """Wait for the next app start, whoever caused it."""
-        self._app_runs = self._ready = False
-        self._last = wait_start(self.board, self._agent, self.build, START_TIMEOUT_S)
-        self._app_runs = True
-        return self._last
+        return self._app.wait_start(self.build, START_TIMEOUT_S)
 
     # --- what the app does -----------------------------------------------------------------------------------------
 
     @property
     def agent(self) -> Agent:
         """The agent in the running app, ready for requests; NotApplicable if the app has none."""
-        demand_protocol(self.board, self.build)
-        if not self._ready:
-            self._agent.wait_ready(START_TIMEOUT_S)
-            self._ready = True
-        return self._agent
+        return self._app.agent(self.build, START_TIMEOUT_S)
 
     def diagnostics(self, outcome: str, seconds: int | None = None) -> None:
         """Set how the diagnostics of the next app on probation end."""
         self.agent.set_diagnostics(outcome, seconds)
 
-    def update(self, version: str, *, slot: str = "next", faults: UartFaults = NO_FAULTS) -> None:
-        """Update to `version` over UART and choose it for the next boot."""
-        image = self._app(version)
-        target = self._update_target() if slot == "next" else self._slot(slot)
-        self._forget(target)
-        self._call(
-            "update", lambda: install_image(self.agent, image, target.slot or slot, faults=faults), target, image
-        )
-        self.witnesses.know(self.witnesses.known.with_known(target.offset, image.ljust(target.size, b"\xff")))
+    def update(self, image: str | bytes, *, slot: str = "next", faults: UartFaults = NO_FAULTS) -> None:
+        """Update to `image` (a version of the installed variant, or bytes) over UART; the next boot is to choose it."""
+        data = self._image(image)
+        self._calls.update(data, self._slot(self._calls.next_slot() if slot == "next" else slot), faults)
 
     def update_error(self, image: str | bytes, *, flip: int | None = None, keep: float = 1.0) -> str:
         """Try an update (a version, or raw bytes) that should be refused; the name of ESP-IDF's error, or ESP_OK.
 
         `flip` inverts the byte at that offset (negative: from the end), `keep` truncates to that share of the image.
         """
-        data = self._app(image) if isinstance(image, str) else image
+        data = self._image(image)
         faults = UartFaults(
             flip={} if flip is None else {flip % len(data): 0xFF},
             truncate=None if keep == 1.0 else int(len(data) * keep),
         )
-        target = self._update_target()
-        self._forget(target)
-        return self._error_of(
-            lambda: self._call(
-                "update", lambda: install_image(self.agent, data, faults=faults), target, faults.apply_to(data)
-            )
-        )
+        return self._calls.update_error(data, self._slot(self._calls.next_slot()), faults)
 
     def abandon_update(self, version: str, *, after: float) -> None:
         """Stop sending for good after that share of the image."""
-        image = self._app(version)
-        target = self._update_target()
-        self._forget(target)
-        faults = UartFaults(stop_after=int(len(image) * after))
-
-        def stop() -> None:
-            transfer = transfer_image(self.agent, image, faults=faults)
-            abort_transfer(self.agent, transfer.request_id)
-
-        self._call("begin", stop, target)
+        self._calls.abandon_update(self._image(version), self._slot(self._calls.next_slot()), after)
 
     def confirm(self) -> None:
         """esp_ota_mark_app_valid_cancel_rollback."""
-        self._call("confirm", self.agent.confirm)
+        self._calls.make("confirm", lambda: self.agent.confirm())
 
     def reject(self) -> None:
         """esp_ota_mark_app_invalid_rollback_and_reboot; returns when the app has announced its restart."""
-        self._call("reject", self._reject)
+        self._calls.reject(START_TIMEOUT_S)
 
     def reject_error(self) -> str:
         """Reject although it cannot succeed; the name of ESP-IDF's error."""
-        return self._error_of(lambda: self._call("reject", self.agent.reject))
+        return self._calls.error_of("reject", lambda: self.agent.reject())
 
     def wait_confirmed(self, timeout: float) -> None:
         """Wait until the running app's own diagnostics have confirmed it."""
-        slot = self._last.slot if self._last is not None else "?"
+        slot = self._app.slot
         deadline = time.monotonic() + timeout
         while self.state(slot) != "VALID":
             if time.monotonic() > deadline:
                 raise FirmwareFault(f"{slot} was not confirmed within {timeout:g} s", board=self.board.name)
             time.sleep(POLL_S)
-        self._ask_otadata()
+        self._calls.ask_otadata()
 
     def set_boot(self, slot: str) -> None:
         """esp_ota_set_boot_partition."""
-        self._call("set_boot", lambda: self.agent.set_boot(slot), self._slot(slot))
+        self._calls.make("set_boot", lambda: self.agent.set_boot(slot), self._slot(slot))
 
     def erase_previous(self) -> None:
         """esp_ota_erase_last_boot_app_partition."""
         running = self.agent.slots().running
         for slot in self.build.table.app_slots:
             if slot.slot not in (running, "factory", "test"):
-                self._forget(slot)
-        self._call("erase_previous", self.agent.erase_previous)
+                self._calls.forget(slot)
+        self._calls.make("erase_previous", lambda: self.agent.erase_previous())
 
     def crash(self, kind: str = "panic") -> None:
         """Let the running app crash (`panic`, `watchdog`, `hang`)."""
-        self._ask_otadata()
+        self._calls.ask_otadata()
         self.witnesses.mark("crash asked")
         self.agent.crash(kind)
-        self._app_runs = self._ready = False
+        self._app.gone()
 
     def state(self, slot: str) -> str:
         """The image state that the running app reads for `slot`."""
@@ -268,7 +252,7 @@ class Trial:
     def changed_below(self, end: int) -> set[str]:
         """What differs from what was installed below flash offset `end`: labels, or `bootloader and table`."""
         now = self.board.flash.read(0, end)
-        self._app_runs = self._ready = False
+        self._app.gone()
         installed = self.witnesses.flash[0][1].read(0, end)
         parts = [(entry.label, entry.offset, min(entry.end, end)) for entry in self.build.table.entries]
         first = min(offset for _, offset, _ in parts)
@@ -296,16 +280,26 @@ class Trial:
             with self._cutter.at(cut, f"the {kind} number {nth} in {where}"):
                 yield
         finally:
-            self._app_runs = self._ready = False
+            self._app.gone()
+
+    @contextlib.contextmanager
+    def power_lost_after(self, moment: Moment, delay: float = 0.0) -> Iterator[TimedCut]:
+        """Power is switched off `delay` seconds of the board's clock after `moment`, caused by what is done inside.
+
+        Gives the times that were measured. For a board whose clock runs faster than the host's the host waits that much
+        less (`timed_cut.pace`). Inconclusive if the moment never comes.
+        """
+        try:
+            with self._cutter.after(moment, delay / pace(self.board)) as cut:
+                yield cut
+        finally:
+            self._app.gone()
 
     @contextlib.contextmanager
     def power_lost_on_line(self, pattern: str) -> Iterator[None]:
         """Power is switched off at the first console line that has `pattern` (a regular expression)."""
-        try:
-            with self._cutter.on_line(re.compile(pattern.encode())):
-                yield
-        finally:
-            self._app_runs = self._ready = False
+        with self.power_lost_after(OnLine(re.compile(pattern.encode()))):
+            yield
 
     @contextlib.contextmanager
     def power_lost_by_line(self, op: str, *, in_: str = "app", nth: int = 1, delay_us: int = 0) -> Iterator[None]:
@@ -315,7 +309,7 @@ class Trial:
             with self._cutter.by_line(patience_for(op, delay_us), f"the {op} number {nth} of the {in_}"):
                 yield
         finally:
-            self._app_runs = self._ready = False
+            self._app.gone()
 
     # --- the end ---------------------------------------------------------------------------------------------------
 
@@ -332,7 +326,7 @@ class Trial:
             self._ask_before_interrupting()
         except (AgentTimeout, DeviceRestarted) as error:
             silence = Judgement(Verdict.INCONCLUSIVE, str(error))
-        self._read_back()
+        self.read_back()
         self._conclusion = self._conclude().weighed_with(silence)
         return self._conclusion
 
@@ -376,9 +370,9 @@ class Trial:
             raise UserError("nothing is installed yet", hint="call trial.install(...) first")
         return self._build
 
-    def _app(self, version: str) -> bytes:
+    def _image(self, image: str | bytes) -> bytes:
         _ = self.build  # without one there is no variant
-        return self.firmware.app(self._variant, version)
+        return self.firmware.app(self._variant, image) if isinstance(image, str) else image
 
     def _partition(self, name: str) -> Partition:
         for entry in self.build.table.entries:
@@ -389,60 +383,12 @@ class Trial:
     def _slot(self, name: str) -> Partition:
         return slot_of(self.build.table, name)
 
-    def _update_target(self) -> Partition:
-        name = self.agent.slots().next
-        if name is None:
-            raise FirmwareFault("the app sees no slot to update", board=self.board.name)
-        return self._slot(name)
-
-    def _forget(self, part: Partition) -> None:
-        self.witnesses.know(self.witnesses.known.with_unknown(part.offset, part.end))
-
-    def _error_of(self, call: Callable[[], object]) -> str:
-        try:
-            call()
-        except AgentError as error:
-            return error.error
-        return "ESP_OK"
-
-    def _call(self, name: Call, work: Callable[[], object], target: Partition | None = None, data: bytes = b"") -> None:
-        """Let the app call `esp_ota_*`, with otadata read before and after, for the judge."""
-        self._ask_otadata()
-        running = self._last.slot if self._last is not None else "?"
-        call = AppCall(name, self.witnesses.position, running, target.slot if target else None, data)
-        self.witnesses.calls.append(call)
-        self._sent = len(data)
-        try:
-            work()
-        except AgentError as error:
-            call.error = error.error
-            self._ask_otadata()
-            raise
-        call.error = "ESP_OK" if self._app_runs else RESTART
-        if self._app_runs:
-            self._ask_otadata()
-
-    def _reject(self) -> None:
-        self.agent.reject()
-        self._app_runs = self._ready = False
-        self._agent.wait_event("shutdown", START_TIMEOUT_S)
-
-    def _ask_otadata(self) -> None:
-        """Let the app report otadata; the answer stays in the console log, where the trace finds it."""
-        self.agent.otadata()
-
     def _ask_before_interrupting(self) -> None:
         """What the app wrote until now must be known, or the next boot cannot be judged. A deaf app writes nothing."""
-        last = self._last
-        deaf = last is not None and last.state == "PENDING_VERIFY" and last.diagnostics in DEAF
-        if self._app_runs and not deaf and self.build.speaks_protocol:
-            self._ask_otadata()
-
-    def _read_back(self) -> None:
-        self._handling.read_back(self.build)
-        self._app_runs = self._ready = False
+        if self._app.runs and not self._app.deaf and self.build.speaks_protocol:
+            self._calls.ask_otadata()
 
     def _restore(self, build: FirmwareBuild, content: bytes, keep: Partition | None) -> None:
         self._handling.restore(build, content, keep)
         self._build = build
-        self._app_runs = self._ready = False
+        self._app.gone()

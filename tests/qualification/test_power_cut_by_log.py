@@ -1,7 +1,8 @@
-"""Power switched off at a line of the log: what needs only a switch, and nothing that sees the flash."""
+"""Power switched off at what the board says: what needs only a switch, and nothing that sees the flash."""
 
 import pytest
 
+from rig.evidence.moments import OnEvent
 from tests.qualification.states import BLANK, entry
 
 requirement = pytest.mark.requirement
@@ -33,3 +34,20 @@ def test_cut_at_a_line_of_the_first_boot(trial, line):
     ]
     assert trace.booted == ["ota_0", "ota_1", "ota_0"]
     assert trace.otadata == (entry(1, "VALID"), entry(2, "ABORTED"))
+
+
+@needs("power_cut")
+@requirement(
+    "CUT-13",
+    "Power lost while an update is being received, when a piece of it was acknowledged, leaves the running app and otadata as they were.",
+)
+def test_cut_at_an_acknowledged_piece_of_the_update(trial):
+    trial.install("rollback", otadata=(entry(1, "VALID"), BLANK))
+    trial.boot()
+    with trial.power_lost_after(OnEvent("ack")):
+        trial.update("2.0.0")
+    trial.power_on()
+    trace = trial.finish()
+    assert trace.transitions == []
+    assert trace.booted == ["ota_0", "ota_0"]
+    assert trace.otadata == (entry(1, "VALID"), BLANK)

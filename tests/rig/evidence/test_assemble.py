@@ -175,6 +175,13 @@ def test_a_rejection_that_the_app_tells_of_passes(updated):
     assert updated.read_back(left).verdict().verdict is PASS
 
 
+@pytest.mark.parametrize("state", ["PENDING_VERIFY", "INVALID"])
+def test_a_rejection_that_was_only_announced_when_power_went_passes_wherever_it_was_cut(updated, state):
+    updated.agent("diag", outcome="fail", result="rejecting").did(CUT).read_back(on_trial(state)).did(CUT, POWER)
+    left = on_trial("ABORTED" if state == "PENDING_VERIFY" else state)
+    assert updated.boot("ota_0", "VALID", left).read_back(left).verdict().verdict is PASS
+
+
 # --- restarts that the bench carries out for an emulator --------------------------------------------------------------
 
 

@@ -67,6 +67,12 @@ def test_the_words_of_the_boot_before_are_believed_however_soon_the_cut_came() -
     assert believable(events, [cut(end, 10.1)], []) == events
 
 
+def test_the_words_of_a_boot_that_had_ended_are_believed_though_the_next_one_was_silent_yet() -> None:
+    events, end = log((10.0, BOOT), (10.0, agent("shutdown")))
+    assert believable(events, [cut(end, 10.1)], [], [end]) == events
+    assert believable(events, [cut(end, 10.1)], [], [end + 1]) != events
+
+
 def test_an_earlier_cut_call_does_not_reach_over_the_next_cut() -> None:
     events, end = log((0.0, BOOT), (1.0, BOOT + agent("ready")), (2.0, BOOT))
     calls = [AppCall("confirm", 3, "ota_1", error=None)]
