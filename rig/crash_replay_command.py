@@ -12,8 +12,8 @@ from rig.boards.inventory import BenchConfig
 from rig.crash.live import LiveBooter, demand_same_firmware
 from rig.crash.outcomes import CLASSES
 from rig.crash.recording import Recording
-from rig.crash.replay import BootOnce, Replayed, locate, replay, story_of
-from rig.crash.tally import describe
+from rig.crash.replay import BootOnce, Replayed, locate, replay
+from rig.crash.sweep import story_of
 from rig.crash_show_command import find
 from rig.errors import UserError
 from rig.evidence.records import Verdict
@@ -85,13 +85,13 @@ def _print(replayed: Replayed, board: str, written: int | None, screen: Screen) 
     screen.print(
         f"{replayed.outcome} ({meaning.severity}): {meaning.text}", style="bold", highlight=False, soft_wrap=True
     )
-    screen.print(f"  board: {describe(replayed.board)}", highlight=False, soft_wrap=True)
-    if replayed.board == replayed.model:
+    screen.print(f"  board: {replayed.board_did}", highlight=False, soft_wrap=True)
+    if not replayed.deviates:
         screen.print(
             f"{replayed.verdict}: the model of its ESP-IDF version does the same", highlight=False, soft_wrap=True
         )
         return
-    screen.print(f"  model: {describe(replayed.model)}", highlight=False, soft_wrap=True)
+    screen.print(f"  model: {replayed.model_did}", highlight=False, soft_wrap=True)
     screen.print(
         f"{replayed.verdict}: the model of its ESP-IDF version does otherwise: {replayed.model_outcome}",
         style="bold red", highlight=False, soft_wrap=True,
@@ -105,9 +105,9 @@ def _as_json(replayed: Replayed, board: str, written: int | None) -> dict[str, o
         "verdict": replayed.verdict.value,
         "outcome": replayed.outcome,
         "severity": CLASSES[replayed.outcome].severity.value,
-        "board_did": describe(replayed.board),
+        "board_did": replayed.board_did,
         "model_outcome": replayed.model_outcome,
-        "model_did": describe(replayed.model),
+        "model_did": replayed.model_did,
         "sectors_written": written,
         "log": replayed.log.decode("utf-8", "replace"),
     }

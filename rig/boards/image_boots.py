@@ -40,11 +40,12 @@ class BootSeen(NamedTuple):
 class PowerUp(NamedTuple):
     """From power-on until the app had finished its start and diagnostics, or nothing more was to be expected.
 
-    `log`: the console, as it came.
+    `log`: the console, as it came; `watched`: whether mutations were seen at all.
     """
 
     boots: tuple[BootSeen, ...]
     log: bytes
+    watched: bool = True
 
     @property
     def mutations(self) -> tuple[Mutation, ...]:

@@ -13,7 +13,7 @@ from rig.idf.partitions import PartitionTable
 from rig.idf.watched import WatchedFlash
 
 MOST_POWER_UPS = 5
-"""Power-ups until a board has to be settled: no way of ESP-IDF takes more than three."""
+"""Power-ups until a board has to be settled. ESP-IDF takes four at most: two NEW entries fail one after the other."""
 
 
 class Record(NamedTuple):
@@ -62,7 +62,7 @@ class Chain(NamedTuple):
 class Followed(NamedTuple):
     """A chain, what its first power-up printed, and the flash mutations that it made.
 
-    `writes`: what each power-up did to otadata and eFuse, in order, as `writes_of` says it.
+    `writes`: what each power-up did to otadata and eFuse, in order, as `writes_of` says it; empty if nobody saw it.
     """
 
     chain: Chain
@@ -82,7 +82,8 @@ def follow(booter: ImageBooter, flash: WatchedFlash, otadata: int | None) -> Fol
         first = first or power_up
         after = record(flash, otadata)
         stages.append(Stage(tuple(map(_condensed, power_up.boots)), after))
-        writes.append(writes_of(power_up.mutations, otadata))
+        if power_up.watched:
+            writes.append(writes_of(power_up.mutations, otadata))
         if settled := after == before:
             break
         before = after

@@ -28,7 +28,8 @@ class Seen(NamedTuple):
     """What board and model made of one image.
 
     `intact`: slots that were looked at in the end and verify; `mutations`: those of the board's first power-up;
-    `board_writes` and `model_writes`: what each power-up did to otadata and eFuse (rig.crash.chain.writes_of).
+    `board_writes` and `model_writes`: what each power-up did to otadata and eFuse (rig.crash.chain.writes_of), the
+    board's empty if that was not seen.
     """
 
     board: Chain
@@ -42,7 +43,7 @@ class Seen(NamedTuple):
     @property
     def deviates(self) -> bool:
         """Whether the board did not do what the model does."""
-        return self.board != self.model or self.board_writes != self.model_writes
+        return self.board != self.model or bool(self.board_writes and self.board_writes != self.model_writes)
 
 
 class Booted(NamedTuple):

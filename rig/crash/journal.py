@@ -17,6 +17,9 @@ from rig.crash.explore import Booted, Seen
 from rig.crash.known import Reads
 from rig.crash.recording import Recording, mutation_from, mutation_line
 
+BROKEN = (ValueError, KeyError, TypeError, IndexError, RecursionError)
+"""What a damaged line may raise when it is read."""
+
 
 class Journal:
     """Kept in `path` from the first `add` to `finish`. `board` tells boards and their settings apart."""
@@ -29,7 +32,7 @@ class Journal:
         """What an interrupted sweep of the same recording on the same board had booted; empty if there is none."""
         try:
             lines = self.path.read_text(encoding="utf-8").splitlines()
-        except (FileNotFoundError, UnicodeDecodeError):
+        except (OSError, UnicodeDecodeError):
             return []
         found: list[Booted] = []
         try:
@@ -37,7 +40,7 @@ class Journal:
                 return []
             for line in lines[1:]:
                 found.append(_booted(json.loads(line)))
-        except (ValueError, KeyError, TypeError):
+        except BROKEN:
             pass
         return found
 
@@ -84,6 +87,8 @@ def _booted(line: dict[str, Any]) -> Booted:
         tuple(map(mutation_from, line["mutations"])),
         *(tuple(map(tuple, writes)) for writes in line["writes"]),
     )
+    if len(ranges) != len(digests):
+        raise ValueError("a digest is missing")
     reads = Reads(_spans(ranges), tuple(map(bytes.fromhex, digests)), secure_version)
     return Booted(seen, _spans(line["ranges"]), reads)
 

@@ -46,7 +46,7 @@ class LiveBooter:
             # Slots are written by an update only, and nobody asks for one.
             if part.slot is None:
                 flash.load(part.offset, board.flash.read(part.offset, part.size))
-        return PowerUp(boots, log)
+        return PowerUp(boots, log, watched=False)
 
     def close(self) -> None:
         pass

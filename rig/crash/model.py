@@ -51,11 +51,16 @@ class ModelBooter:
         if result.slot is None:
             return BootSeen(None, None, None, "nothing bootable", tuple(made))
         context = ota_ops.AppContext(flash, self.table, self.app_config, result.slot)
-        error, number = self._do(ota_ops.esp_ota_get_state_partition(context, result.slot), flash, made)
-        state = error if number is None else state_name(number)
+        state: str | None = None
         end: End = "runs"
-        if state == "PENDING_VERIFY":
-            end = self._diagnose(context, flash, made)
+        try:
+            error, number = self._do(ota_ops.esp_ota_get_state_partition(context, result.slot), flash, made)
+            state = error if number is None else state_name(number)
+            if state == "PENDING_VERIFY":
+                end = self._diagnose(context, flash, made)
+        except ota_ops.AppEnd:
+            # A failed assertion panics, an endless loop trips the watchdog: both reset the chip.
+            end = "restarts"
         return BootSeen(result.slot, None, state, end, tuple(made))
 
     def _diagnose(self, context: ota_ops.AppContext, flash: WatchedFlash, made: list[Mutation]) -> End:

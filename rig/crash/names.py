@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rig.errors import UserError
 
 EXAMPLE = "a name looks like update-ok/m0412, update-ok/m0412/torn-erase-3 or update-ok/m0412/then/m0001"
-_STEP = re.compile(r"m(\d{4,6})(?:/(torn-[a-z]+(?:-[a-z]+)?-\d+))?")
+_STEP = re.compile(r"m([0-9]{4}|[1-9][0-9]{4,})(?:/(torn-[a-z]+(?:-[a-z]+)?-[0-9]+))?")
 
 
 class Cut(NamedTuple):

@@ -120,9 +120,7 @@ def classify(ending: Ending, progress: Progress, interrupted: str, setting: Sett
         return "rollback target lost"
     if last.slot == setting.before:
         return _old_app(progress, interrupted, states, setting)
-    if last.slot == setting.target == "factory":
-        return "factory app"
-    return "confirmation lost" if setting.target == setting.before and not progress.chosen else "another app"
+    return "confirmation lost" if setting.target == setting.before else "another app"
 
 
 def record_states(chain: Chain, setting: Setting) -> dict[str, str]:
@@ -132,12 +130,14 @@ def record_states(chain: Chain, setting: Setting) -> dict[str, str]:
 
 
 def is_degraded(chain: Chain, setting: Setting) -> bool:
-    """No entry can be chosen, yet they are not both blank or barred, where the bootloader would start afresh."""
+    """No entry can be chosen, and the bootloader does not take otadata for one that was never written."""
     first, second = chain.record.entries
-    if not first or setting.config.anti_rollback or chain.last.slot == "factory":
+    if not first or chain.last.slot == "factory":
         return False
     pair = parse(first), parse(second)
-    return active_index(pair) < 0 and not all(entry.sel_invalid for entry in pair)
+    blank = all(entry.initial for entry in pair)
+    starts_afresh = blank and (setting.config.anti_rollback or all(entry.sel_invalid for entry in pair))
+    return active_index(pair) < 0 and not starts_afresh
 
 
 def _no_way_back(chain: Chain, setting: Setting) -> bool:
@@ -150,8 +150,7 @@ def _no_way_back(chain: Chain, setting: Setting) -> bool:
 
 
 def _barred(slot: str, ending: Ending, states: Mapping[str, str]) -> bool:
-    others = [name for name in ending.intact if name != slot and states.get(name) not in FAILED]
-    return states.get(slot) in FAILED and bool(others)
+    return states.get(slot) in FAILED and bool(ending.intact - {slot})
 
 
 def _new_app(chain: Chain, progress: Progress, states: Mapping[str, str], setting: Setting) -> str:

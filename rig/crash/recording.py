@@ -91,7 +91,7 @@ class Recording:
         """Write `SCENARIO.crash.gz` and the base beside it into `folder`, each whole or not at all; the path."""
         folder.mkdir(parents=True, exist_ok=True)
         base = base_path(folder, self.header.base_sha256)
-        if not base.exists():
+        if not _holds(base, self.base):
             _write(base, gzip.compress(self.base, 6, mtime=0))
         end = self.start()
         lines = [self.header.model_dump_json()]
@@ -107,31 +107,37 @@ class Recording:
 def load(path: Path) -> Recording:
     """Read and check a recording and its base. UserError says what is wrong with which of the two."""
     try:
-        lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+        lines = gzip.decompress(path.read_bytes()).decode().removesuffix("\n").split("\n")
     except FileNotFoundError:
         raise UserError(f"there is no recording {path}", hint=RECORD_AGAIN) from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise _broken(path, f"is cut short or no gzip file: {error}") from error
     try:
-        header = Header.model_validate_json(lines[0] if lines else "")
+        header = Header.model_validate_json(lines[0])
         values = [json.loads(line) for line in lines[1:]]
-    except (ValidationError, ValueError) as error:
+    except (ValidationError, ValueError, RecursionError) as error:
         raise _broken(path, f"cannot be understood: {str(error).splitlines()[0]}") from error
-    if not values or "mutations" not in values[-1]:
+    if not values or not isinstance(values[-1], dict) or "mutations" not in values[-1]:
         raise _broken(path, "is cut short: its last line is missing")
     *body, end = values
     if end["mutations"] != len(body):
         raise _broken(path, f"has {len(body)} mutations, its last line says {end['mutations']}")
+    if header.begin > len(body):
+        raise _broken(path, f"has {len(body)} mutations, and is to begin after {header.begin} of them")
     try:
         mutations = tuple(_mutations(body, header.flash_size))
         recording = Recording(header, _base(path, header), mutations)
-        _ = recording.boot_config, recording.table
+        _ = recording.boot_config
+        if not recording.table.app_slots:
+            raise ValueError(
+                f"no app slot in the table at {recording.boot_config.partition_table_offset:#x} of its base"
+            )
     except (FormatError, ValueError, TypeError, KeyError) as error:
         raise _broken(path, f"cannot be understood: {error}") from error
     flash = recording.start()
     for mutation in mutations:
         flash.apply(mutation)
-    if content_hash(flash) != end["sha256"]:
+    if content_hash(flash) != end.get("sha256"):
         raise _broken(path, "does not lead to the flash content that its last line names")
     return recording
 
@@ -162,6 +168,14 @@ def _base(path: Path, header: Header) -> bytes:
     return base
 
 
+def _holds(file: Path, base: bytes) -> bool:
+    """Whether `file` is there, whole, and the base image; a damaged one is written anew."""
+    try:
+        return gzip.decompress(file.read_bytes()) == base
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
 def mutation_line(mutation: Mutation) -> dict[str, Any]:
     """A mutation as one JSON object."""
     if isinstance(mutation, Erase):
@@ -174,11 +188,17 @@ def mutation_line(mutation: Mutation) -> dict[str, Any]:
 def mutation_from(line: Mapping[str, Any]) -> Mutation:
     """Inverse of `mutation_line`. Raises ValueError, TypeError or KeyError for anything else."""
     if "erase" in line:
-        return Erase(int(line["erase"]))
+        return Erase(_number(line["erase"]))
     if "program" in line:
-        return Program(int(line["program"]), base64.b64decode(line["data"], validate=True))
+        return Program(_number(line["program"]), base64.b64decode(line["data"], validate=True))
     before, after = line["burn"]
-    return BurnSecureVersion(int(before), int(after))
+    return BurnSecureVersion(_number(before), _number(after))
+
+
+def _number(value: object) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{value!r} is no whole number")
+    return value
 
 
 def _mutations(lines: list[Mapping[str, Any]], flash_size: int) -> Iterator[Mutation]:

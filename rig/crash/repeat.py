@@ -30,7 +30,10 @@ class Repeater:
             return True
         key = (chain.record, running)
         if key not in self._known:
-            self._known[key] = self._try(WatchedFlash.of(flash), running)
+            try:
+                self._known[key] = self._try(WatchedFlash.of(flash), running)
+            except ota_ops.AppEnd:
+                self._known[key] = False
         return self._known[key]
 
     def _try(self, flash: WatchedFlash, running: str) -> bool:

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rig.boards.image_boots import ImageBooter, PowerUp
-from rig.crash.chain import Chain, follow, otadata_offset
+from rig.crash.chain import Chain, otadata_offset
 from rig.crash.explore import Lab
 from rig.crash.images import CrashImages
-from rig.crash.names import Cut, Name
+from rig.crash.names import Name
 from rig.crash.outcomes import CLASSES, Ending, Progress, classify
 from rig.crash.recording import Recording
 from rig.crash.repeat import Repeater
-from rig.crash.story import Story, understand
+from rig.crash.story import Story
 from rig.crash.sweep import model_of, new_image, second_run
+from rig.crash.tally import told
 from rig.evidence.records import Severity, Verdict
 from rig.idf.effects import Mutation
 from rig.idf.memory import FlashImage
@@ -33,21 +34,25 @@ class Located(NamedTuple):
 
 @dataclass(frozen=True)
 class Replayed:
-    """What came of it: the class on the board and the one of the model; `log`: the console of the first power-up."""
+    """What came of it: the class on the board and the one of the model, and what each did, in words.
+
+    `deviates`: what they did is not the same; `log`: the console of the first power-up.
+    """
 
     name: Name
     where: str
     outcome: str
     model_outcome: str
-    board: Chain
-    model: Chain
+    board_did: str
+    model_did: str
+    deviates: bool
     log: bytes
 
     @property
     def verdict(self) -> Verdict:
         """Firmware fail for what the model does not do, or where nothing may be well even though it does."""
         broken = CLASSES[self.outcome].severity is Severity.BROKEN
-        return Verdict.FIRMWARE_FAIL if broken or self.board != self.model else Verdict.PASS
+        return Verdict.FIRMWARE_FAIL if broken or self.deviates else Verdict.PASS
 
 
 BootOnce = Callable[[FlashImage], Sequence[Mutation]]
@@ -71,14 +76,6 @@ def locate(recording: Recording, story: Story, name: Name, boot_once: BootOnce) 
     return Located(image, progress, inner.interrupted(last), inner.what_at(last.number))
 
 
-def story_of(recording: Recording) -> Story:
-    """The recording, understood; what boots at its beginning is asked of the model."""
-    images = CrashImages.of(recording)
-    flash = WatchedFlash.of(images.build(images.point(Cut(recording.header.begin))))
-    chain = follow(model_of(recording), flash, otadata_offset(recording.table)).chain
-    return understand(recording, chain.last.slot or "")
-
-
 def replay(recording: Recording, story: Story, name: Name, located: Located, booter: ImageBooter) -> Replayed:
     """Boot it on `booter` and on the model. Raises BenchFault."""
     model, otadata = model_of(recording), otadata_offset(recording.table)
@@ -90,7 +87,16 @@ def replay(recording: Recording, story: Story, name: Name, located: Located, boo
         return classify(Ending(chain, seen.intact, seen.repeats), located.progress, located.interrupted, story.setting)
 
     log = kept.first.log if kept.first is not None else b""
-    return Replayed(name, located.where, class_of(seen.board), class_of(seen.model), seen.board, seen.model, log)
+    return Replayed(
+        name,
+        located.where,
+        class_of(seen.board),
+        class_of(seen.model),
+        told(seen.board, seen.board_writes, seen.model_writes),
+        told(seen.model, seen.model_writes, seen.board_writes),
+        seen.deviates,
+        log,
+    )
 
 
 class _Keeping:

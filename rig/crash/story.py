@@ -60,7 +60,7 @@ class Story:
     entries: tuple[Pair | None, ...]
     before: str
     target: str
-    stale: frozenset[int]
+    stale: frozenset[SelectEntry]
     ways: int
 
     @property
@@ -83,8 +83,8 @@ class Story:
         return write.after if write is not None and inside and write.slot == self.target else ""
 
     def progress(self, number: int) -> Progress:
-        """What the new app's record had said after mutation `number`. Records older than the run do not count."""
-        return self._progress[number - self.recording.header.begin]
+        """What the new app's record had said after mutation `number`. What was so before the run does not count."""
+        return self._progress[max(0, number - self.recording.header.begin)]
 
     @cached_property
     def _progress(self) -> tuple[Progress, ...]:
@@ -92,7 +92,7 @@ class Story:
         so_far = Progress()
         for number in range(self.recording.header.begin, len(self.states)):
             pair = self.entries[number] or ()
-            if any(_slot(entry, self.slots) == self.target and entry.seq not in self.stale for entry in pair):
+            if any(_slot(entry, self.slots) == self.target and entry not in self.stale for entry in pair):
                 so_far = so_far.saw(self.states[number].get(self.target, NO_ENTRY))
             found.append(so_far)
         return tuple(found)
@@ -133,7 +133,7 @@ def understand(recording: Recording, before: str) -> Story:
         for number in range(first, last + 1):
             texts[number] += f": {write.writer} writes {write.change}"
     begin = recording.header.begin
-    stale = frozenset(entry.seq for entry in pairs[begin] or ())
+    stale = frozenset(pairs[begin] or ())
     ways = len({_slot(entry, count) for entry in pairs[begin] or ()} - {None})
     return Story(
         recording, tuple(writes), tuple(texts), tuple(states), tuple(pairs), before,
@@ -213,10 +213,11 @@ def _writer(before: str, after: str, old: Pair) -> Writer:
 
 
 def _target(writes: list[Write], begin: int, before: str) -> str:
-    chosen = [write.slot for write in writes if write.first > begin and write.after == "NEW"]
+    run = [write for write in writes if write.first > begin]
+    chosen = [write.slot for write in run if write.after == "NEW"]
     if chosen:
         return chosen[-1]
-    return "factory" if any(write.sector == "both" for write in writes) else before
+    return "factory" if any(write.sector == "both" for write in run) else before
 
 
 def _slot(entry: SelectEntry, count: int) -> str | None:

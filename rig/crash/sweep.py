@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from rig.boards.image_boots import ImageBooter
+from rig.crash.chain import follow, otadata_offset
 from rig.crash.explore import Booted, Explored, Explorer, Known, Lab
 from rig.crash.images import CrashImages
 from rig.crash.journal import Journal
@@ -26,6 +27,7 @@ from rig.idf.effects import Mutation
 from rig.idf.image import extent
 from rig.idf.memory import FlashImage
 from rig.idf.partitions import Partition
+from rig.idf.watched import WatchedFlash
 
 Told = Callable[[int, int, int], None]
 """Told how many crash images are done, how many there are, and how many were booted."""
@@ -54,8 +56,7 @@ def sweep(
     journal.begin(known.booted)
     images = CrashImages.of(recording)
     with _Labs(recording, bench, journal) as labs:
-        known.add(labs.boot([images.build(images.point(Cut(recording.header.begin)))]))
-        story = understand(recording, known.booted[-1].seen.board.last.slot or "")
+        story = story_of(recording)
         tally = Tally(story)
         for explored in Explorer(images, labs.boot, known, bench.at_once).explore():
             tally.add(explored)
@@ -91,6 +92,14 @@ def model_of(recording: Recording) -> ModelBooter:
     """The model as the board that the recording was made on should behave."""
     header = recording.header
     return ModelBooter(recording.boot_config, header.app_idf_version, recording.table, header.diagnostics)
+
+
+def story_of(recording: Recording) -> Story:
+    """The recording, understood; what boots at its beginning is asked of the model."""
+    images = CrashImages.of(recording)
+    flash = WatchedFlash.of(images.build(images.point(Cut(recording.header.begin))))
+    chain = follow(model_of(recording), flash, otadata_offset(recording.table)).chain
+    return understand(recording, chain.last.slot or "")
 
 
 def second_run(recording: Recording, name: Name, image: FlashImage, mutations: Sequence[Mutation]) -> Recording:

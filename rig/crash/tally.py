@@ -219,7 +219,7 @@ class Tally:
 def told(chain: Chain, writes: Sequence[Sequence[str]], others: Sequence[Sequence[str]]) -> str:
     """The power-ups, and what the first one did to otadata and eFuse in which they did `others` elsewhere."""
     for number, (own, other) in enumerate(zip_longest(writes, others, fillvalue=()), 1):
-        if own != other:
+        if writes and others and own != other:
             return f"{describe(chain)}; in power-up {number}: {', '.join(own) or 'writes nothing'}"
     return describe(chain)
 

@@ -44,24 +44,24 @@ def tear(mutation: Erase | Program, form: str, old: bytes, seed: str) -> bytes:
 
     `seed` draws undefined bytes and single bits. ValueError for a form that this mutation does not have.
     """
-    name, _, number_text = form.removeprefix("torn-").rpartition("-")
-    number = int(number_text)
+    name, _, number_text = form.rpartition("-")
+    number = int(number_text) if number_text.isdecimal() else -1
     source = random.Random(f"{seed} {form}")
     if isinstance(mutation, Erase):
-        if name == "erase":
+        if name == "torn-erase" and 0 < number < SECTOR_SIZE:
             return b"\xff" * number + old[number:]
-        if name == "erase-tail":
+        if name == "torn-erase-tail" and 0 < number < SECTOR_SIZE:
             return old[: SECTOR_SIZE - number] + b"\xff" * number
-        if name == "erase-loose":
+        if name == "torn-erase-loose" and number > 0:
             return _loose(old, number, source)
     else:
         data = mutation.data
         done = bytes(a & b for a, b in zip(old, data, strict=True))
-        if name == "program":
+        if name == "torn-program" and 0 < number < len(data):
             return done[:number] + old[number:]
-        if name == "program-bits":
+        if name == "torn-program-bits" and number > 0:
             return _some_bits(old, done, source)
-        if name == "program-word":
+        if name == "torn-program-word" and 0 <= number < len(data) // WORD:
             start, end = number * WORD, (number + 1) * WORD
             return done[:start] + _some_bits(old[start:end], done[start:end], source) + done[end:]
     raise ValueError(f"{form} is no form of this mutation")

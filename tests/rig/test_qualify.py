@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from rig import qualify_command
+from rig import qualify_command, report_folder
 from rig.evidence.records import TestResult
 from rig.evidence.terminal import RunProgress
 from tests.rig.project import (
@@ -241,7 +241,7 @@ def test_a_report_that_cannot_be_written_at_the_end_is_a_bench_fault_and_the_tab
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(qualify_command, "write_report", full)
+    monkeypatch.setattr(report_folder, "write_report", full)
     result = run("-k", "good")
     assert "the report cannot be written there: No space left on device" in refused(result, code=3)
     assert "1 pass, 0 firmware fail" in result.stdout

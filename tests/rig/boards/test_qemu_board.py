@@ -58,8 +58,8 @@ def test_it_boots_when_power_comes_on(board: Board) -> None:
     expect(board, b"rst:0x1 (POWERON)")
 
 
-def test_its_capabilities_are_power_cut_and_flash_mutations(board: Board) -> None:
-    assert board.capabilities == {Capability.POWER_CUT, Capability.FLASH_MUTATIONS}
+def test_it_can_cut_power_show_flash_mutations_and_boot_crash_images(board: Board) -> None:
+    assert board.capabilities == {Capability.POWER_CUT, Capability.FLASH_MUTATIONS, Capability.CRASH_IMAGES}
     assert all(board.missing.values())
 
 
