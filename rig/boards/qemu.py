@@ -21,7 +21,9 @@ from contextlib import ExitStack
 
 from rig.boards.board import Board, Capability, Cut, Restart
 from rig.boards.console import QUIET_S, SILENCE_LIMIT_S, Console, open_quietly
+from rig.boards.image_boots import ImageBooter
 from rig.boards.inventory import QemuBoardSection
+from rig.boards.qemu_images import open_booter
 from rig.boards.trigger import quick_threads
 from rig.emulator import port
 from rig.emulator.disk import DiskCut
@@ -29,6 +31,7 @@ from rig.emulator.find import Qemu, find_qemu
 from rig.emulator.machine import Machine, build_machine
 from rig.errors import BenchFault, UserError
 from rig.idf.effects import SECTOR_SIZE, Mutation
+from rig.idf.partitions import PartitionTable
 
 FLASHING = "placed directly"
 MISSING: Mapping[str, str] = {
@@ -68,6 +71,11 @@ def board_of(machine: Machine, section: QemuBoardSection, qemu: Qemu) -> Board:
         restarts=QemuRestarts(machine),
         clock_rate=CLOCK_RATES[section.clock],
     )
+
+
+def image_booter(section: QemuBoardSection, table: PartitionTable) -> ImageBooter:
+    """Boots flash images as this board does. UserError if there is no QEMU for its chip."""
+    return open_booter(section, flash_bytes(section), find_qemu(section.chip, section.qemu), table)
 
 
 def missing(section: QemuBoardSection) -> Mapping[str, str]:

@@ -71,8 +71,10 @@ class QemuSerial(SerialBase):  # type: ignore[misc]
         if self.is_open:
             raise SerialException("Port is already open.")
         machine = _find(self._port)
-        if machine.fault is not None and not machine.uart.waiting:
-            raise SerialException(f"{self._port}: {machine.fault.what}")
+        # Asked once: another thread may start the chip anew meanwhile.
+        fault = machine.fault
+        if fault is not None and not machine.uart.waiting:
+            raise SerialException(f"{self._port}: {fault.what}")
         self._machine = machine
         self.name = self._port
         self.is_open = True
@@ -131,8 +133,9 @@ class QemuSerial(SerialBase):  # type: ignore[misc]
         """Send bytes, all of them; those the chip cannot hear (no power, held in reset) are lost."""
         content = bytes(data)
         machine = self._there()
-        if machine.fault is not None:
-            raise SerialException(f"{self._port}: {machine.fault.what}")
+        fault = machine.fault
+        if fault is not None:
+            raise SerialException(f"{self._port}: {fault.what}")
         machine.write(content)
         return len(content)
 

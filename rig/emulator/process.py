@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ WORDS = 800
 # long as this process makes them all.
 _spawner = ThreadPoolExecutor(1, "qemu-spawner")
 _PR_SET_PDEATHSIG = 1
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 Ended = Callable[["QemuProcess"], None]
@@ -60,6 +61,11 @@ class Launch:
     folder: Path
 
     @property
+    def icount(self) -> str:
+        """How guest time follows instructions (`-icount`)."""
+        return ICOUNT[self.clock]
+
+    @property
     def paced(self) -> bool:
         """Not on Xtensa, where `-d int` also shows every window overflow, of which busy code has thousands."""
         return self.clock == "instructions" and self.chip == "esp32c3"
@@ -70,7 +76,7 @@ class Launch:
             str(self.program),
             *("-machine", self.chip),
             *("-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot", "-S"),
-            *("-icount", ICOUNT[self.clock]),
+            *("-icount", self.icount),
             *(("-d", "int", "-D", pace_name(number)) if self.paced else ()),
             *("-drive", f"file=nbd+unix:///?socket={nbd_name(number)},if=mtd,format=raw"),
             *("-drive", f"file={EFUSE_FILE},if=none,format=raw,id=efuse"),
@@ -99,7 +105,7 @@ def fifo_name(number: int) -> str:
 
 
 class QemuProcess:
-    """A running QEMU. Made by `start`; `close` after `kill`, or after `ended` was called, frees what it used.
+    """A running QEMU. Made by `start`, which is `load` and `go`; `close` after its end frees what it used.
 
     `ended` is called once from a thread of its own, when the process has ended for whatever reason.
     """
@@ -118,6 +124,7 @@ class QemuProcess:
         self._lock = threading.Lock()
         self._popen: subprocess.Popen[bytes] | None = None
         self._said_before = 0
+        self._began = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -126,17 +133,41 @@ class QemuProcess:
 
     def start(self) -> None:
         """Start QEMU and let the guest run; StartError with QEMU's words if it does not."""
-        try:
+        self.load()
+        self.go()
+
+    def load(self) -> None:
+        """Start QEMU, which has read its flash when this returns, but not the guest; StartError."""
+        with self._or_not_started():
             self._run()
             self._qmp.accept(START_TIMEOUT_S)
+
+    def go(self) -> None:
+        """Let the guest run; StartError."""
+        with self._or_not_started():
             self._qmp.execute("cont", START_TIMEOUT_S)
+
+    @contextlib.contextmanager
+    def _or_not_started(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, RuntimeError, subprocess.SubprocessError, QmpError) as error:
             self.kill()
             self.close()
             raise StartError(f"QEMU did not start: {error}") from error
 
+    @property
+    def busy_s(self) -> float:
+        """Processor seconds it has used; where the system does not tell, seconds since its start."""
+        with contextlib.suppress(OSError):
+            # proc(5): utime and stime are fields 14 and 15; the name before them may hold spaces.
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+        return time.monotonic() - self._began
+
     def _run(self) -> None:
         log = self.launch.folder / STDERR_LOG
+        self._began = time.monotonic()
         self._qmp.listen()
         self._server.start()
         if self.launch.paced:

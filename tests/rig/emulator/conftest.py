@@ -9,12 +9,31 @@ from pathlib import Path
 
 import pytest
 
-from rig.emulator.find import Qemu
+from rig.emulator.find import Qemu, find_qemu
 from rig.emulator.machine import Machine, build_machine
+from rig.errors import UserError
 from tests.rig.emulator import fake_qemu as fake
 
 FLASH_SIZE = 0x10000
+BUILDS = "RIG_TEST_BUILDS"
+CHIP = "esp32c3"
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def builds() -> Path:
+    """Where real firmware is, for tests on the real QEMU; skips those if one of the two is missing."""
+    try:
+        find_qemu(CHIP)
+    except UserError as error:
+        pytest.skip(f"no QEMU: {error.what.splitlines()[0]}")
+    folder = os.environ.get(BUILDS)
+    if folder is None:
+        pytest.skip(f"{BUILDS} does not name a folder of firmware made by rig build")
+    for version in ("1.0.0", "2.0.0"):
+        if not (Path(folder) / CHIP / "rollback" / version).is_dir():
+            pytest.skip(f"{BUILDS} has no {CHIP}/rollback/{version}")
+    return Path(folder)
 
 
 @pytest.fixture

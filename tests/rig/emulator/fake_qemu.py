@@ -16,6 +16,15 @@ from pathlib import Path
 PAGE, SECTOR = 256, 4096
 MUTE_LOOP = 0x55
 """In the first byte of flash: reset at once, without a word, again and again."""
+SCRIPT = 0xA5
+"""In the first byte of flash: what follows, up to a zero byte, is obeyed before the UART is listened to."""
+NEXT_PROCESS = "--"
+"""Between what the first process of a folder does and what the next one does; the last part is done by all others."""
+
+
+def script(*parts: str) -> bytes:
+    """The beginning of flash that lets one process after the other do one of `parts`, each a command a line."""
+    return bytes([SCRIPT]) + f"\n{NEXT_PROCESS}\n".join(parts).encode() + b"\0"
 
 
 def program(folder: Path) -> Path:
@@ -108,14 +117,14 @@ class Monitor:
 
 
 class Firmware:
-    def __init__(self, flash, monitor, log, fifo):
-        self.flash, self.monitor = flash, monitor
+    def __init__(self, flash, monitor, log, fifo, options):
+        self.flash, self.monitor, self.options = flash, monitor, options
         self.log = os.open(log, os.O_WRONLY | os.O_APPEND)
         self.input = os.fdopen(os.open(fifo, os.O_RDONLY), "rb", buffering=0)
 
-    def say(self, text):
+    def say(self, *words):
         with self.monitor.guest_runs:
-            os.write(self.log, text.encode() + b"\n")
+            os.write(self.log, " ".join(words).encode() + b"\n")
 
     def end(self, reason, code=0):
         self.monitor.event("SHUTDOWN", guest=True, reason=reason)
@@ -126,12 +135,60 @@ class Firmware:
             self.end("guest-reset")
         self.say("rst:0x1 (POWERON)")
         self.say(f"flash begins with {self.flash.cells[:4].hex()}")
+        if self.flash.cells[0] == SCRIPT:
+            for line in self.part():
+                self.obey(line)
         while True:
-            name, *words = self.input.readline().decode().split()
-            getattr(self, "do_" + name)(*words)
+            self.obey(self.input.readline().decode())
+
+    def part(self):
+        """The lines of the script that are this process's."""
+        with open("processes", "a+") as file:
+            file.write("x")
+            number = file.tell() - 1
+        text = bytes(self.flash.cells[1 : self.flash.cells.index(0)]).decode()
+        parts = text.split(f"\n{NEXT_PROCESS}\n")
+        return parts[min(number, len(parts) - 1)].splitlines()
+
+    def obey(self, line):
+        name, *words = line.split()
+        getattr(self, "do_" + name)(*words)
 
     def do_say(self, *words):
-        self.say(" ".join(words))
+        self.say(*words)
+
+    def do_prompt(self, *words):
+        """`say` without the end of the line."""
+        os.write(self.log, " ".join(words).encode())
+
+    def do_look(self, offset, size):
+        """The flash chip gives bytes to its controller."""
+        if self.options["-trace"] == ["m25p80_read_byte"]:
+            with open(self.options["-D"][0], "a") as file:
+                for address in range(int(offset, 16), int(offset, 16) + int(size, 16)):
+                    file.write(f"m25p80_read_byte [0x55aa] Read byte {address:#x}={self.flash.cells[address]:#x}\n")
+
+    def do_dump(self, offset):
+        self.say(f"flash holds {self.flash.cells[int(offset, 16)]:02x}")
+
+    def do_map(self, offset, size):
+        """The cache takes a page."""
+        self.flash.request(0, int(offset, 16), int(size, 16))
+        self.flash.take(int(size, 16))
+
+    def do_spin(self):
+        while True:
+            pass
+
+    def do_icount(self):
+        self.say("icount", *self.options["-icount"])
+
+    def do_burn(self, offset, data):
+        with open("efuse.bin", "r+b") as file:
+            file.seek(int(offset, 16))
+            self.say(f"efuses were {file.read(len(data) // 2).hex()}")
+            file.seek(int(offset, 16))
+            file.write(bytes.fromhex(data))
 
     def do_flood(self, count):
         for number in range(int(count)):
@@ -231,7 +288,7 @@ def main(arguments):
     assert any(os.path.getsize(drive["file"]) == 1024 for drive in drives if drive["if"] == "none")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     monitor = Monitor(options["-qmp"][0].partition(":")[2], flash)
-    Firmware(flash, monitor, uart["path"], uart["input-path"]).run()
+    Firmware(flash, monitor, uart["path"], uart["input-path"], options).run()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from serial.serialutil import PortNotOpenError
 from rig.emulator import port
 from rig.emulator.machine import Machine
 from rig.emulator.uart_log import UartLog
+from rig.errors import BenchFault
 
 
 @pytest.fixture
@@ -144,6 +145,16 @@ def test_after_a_fault_what_was_printed_is_read_first_and_then_it_fails(
     opened.close()
     with pytest.raises(serial.SerialException, match="exit code 3"):
         opened.open()
+
+
+@pytest.mark.parametrize("use", ["open", "write"])
+def test_a_fault_that_another_thread_clears_meanwhile_is_a_lost_port_all_the_same(
+    url: str, opened: serial.SerialBase, monkeypatch: pytest.MonkeyPatch, use: str
+) -> None:
+    answers = iter([BenchFault("out of order"), None])
+    monkeypatch.setattr(Machine, "fault", property(lambda _: next(answers)))
+    with pytest.raises(serial.SerialException, match="out of order"):
+        serial.serial_for_url(url) if use == "open" else opened.write(b"x")
 
 
 def test_a_fault_ends_a_read_that_would_wait_for_ever(machine: Machine, opened: serial.SerialBase) -> None:

@@ -21,31 +21,14 @@ from rig.boards.board import Board, powered
 from rig.boards.inventory import QemuBoardSection
 from rig.boards.shelf import BuiltShelf
 from rig.emulator.disk import Disk
-from rig.emulator.find import find_qemu
 from rig.emulator.machine import Machine
-from rig.errors import BenchFault, UserError
+from rig.errors import BenchFault
 from rig.evidence.trial import Trial
 
-BUILDS = "RIG_TEST_BUILDS"
 CHIP = "esp32c3"
 PATIENCE_S = 60.0
 Clock = Literal["instructions", "real"]
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def builds() -> Path:
-    try:
-        find_qemu(CHIP)
-    except UserError as error:
-        pytest.skip(f"no QEMU: {error.what.splitlines()[0]}")
-    folder = os.environ.get(BUILDS)
-    if folder is None:
-        pytest.skip(f"{BUILDS} does not name a folder of firmware made by rig build")
-    for version in ("1.0.0", "2.0.0"):
-        if not (Path(folder) / CHIP / "rollback" / version).is_dir():
-            pytest.skip(f"{BUILDS} has no {CHIP}/rollback/{version}")
-    return Path(folder)
 
 
 @pytest.fixture
