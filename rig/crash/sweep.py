@@ -57,14 +57,14 @@ def sweep(
     images = CrashImages.of(recording)
     with _Labs(recording, bench, journal) as labs:
         story = story_of(recording)
-        tally = Tally(story)
+        tally, total = Tally(story), len(images)
         for explored in Explorer(images, labs.boot, known, bench.at_once).explore():
             tally.add(explored)
             if depth > 1 and explored.seen.mutations:
                 second = _Second(story, tally, labs, known)
                 second.explore(images.build(explored.point), explored, Name(recording.name, ()), Progress(), depth - 1)
             if told is not None:
-                told(tally.images, len(images), len(known))
+                told(tally.images, total, len(known))
     journal.finish()
     header = recording.header
     scenario = SCENARIOS.get(header.scenario)

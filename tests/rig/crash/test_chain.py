@@ -131,6 +131,8 @@ def test_two_updates_that_both_hang_take_four() -> None:
         (entry(1, ABORTED), entry(2, ABORTED)),
     ]
     assert [boot.end for stage in chain.stages for boot in stage.boots] == ["hangs", "hangs", "runs", "runs"]
+    assert chain.last == Boot("ota_0", "ABORTED", "runs")
+    assert chain.record == Record((entry(1, ABORTED), entry(2, ABORTED)), 0)
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------------
@@ -158,6 +160,14 @@ def test_what_each_power_up_did_to_otadata_and_efuse_is_told() -> None:
         ("erase otadata[0]", "burn 2"),
         (),
     )
+
+
+def test_a_board_whose_mutations_nobody_sees_tells_of_no_writes() -> None:
+    class Blind(Script):
+        def boot(self, flash: WatchedFlash) -> PowerUp:
+            return super().boot(flash)._replace(watched=False)
+
+    assert follow(Blind([write(1, entry(2, PENDING))]), watched(entry(1, VALID)), OTADATA).writes == ()
 
 
 def test_a_chain_says_how_it_ended_and_what_states_were_seen_on_the_way() -> None:

@@ -110,6 +110,37 @@ def test_an_app_that_rejects_itself_does_the_same(case: Case) -> None:
     assert mine == chip
 
 
+@pytest.mark.parametrize(
+    ("diagnostics", "boots", "state"),
+    [
+        ("pass", [("ota_1", "PENDING_VERIFY", "runs")], VALID),
+        ("delay", [("ota_1", "PENDING_VERIFY", "runs")], VALID),
+        ("manual", [("ota_1", "PENDING_VERIFY", "runs")], PENDING),
+        ("hang", [("ota_1", "PENDING_VERIFY", "hangs")], PENDING),
+        ("fail", [("ota_1", "PENDING_VERIFY", "restarts"), ("ota_0", "VALID", "runs")], INVALID),
+        ("panic", [("ota_1", "PENDING_VERIFY", "restarts"), ("ota_0", "VALID", "runs")], ABORTED),
+        ("watchdog", [("ota_1", "PENDING_VERIFY", "restarts"), ("ota_0", "VALID", "runs")], ABORTED),
+        ("reboot", [("ota_1", "PENDING_VERIFY", "restarts"), ("ota_0", "VALID", "runs")], ABORTED),
+    ],
+)
+def test_each_outcome_of_the_diagnostics(diagnostics: str, boots: list[tuple[str, str, str]], state: int) -> None:
+    """firmware_under_test/PROTOCOL.md, section 4."""
+    flash = device((entry(1, VALID), entry(2, NEW)), diagnostics=diagnostics)
+    mine, chip = both(Case(flash, TWO, CONFIG, "v5.5", diagnostics))
+    assert mine == chip
+    first = mine[0].stages[0]
+    assert list(first.boots) == boots
+    assert first.left.entries == (entry(1, VALID), entry(2, state))
+
+
+def test_only_an_app_on_probation_judges_itself() -> None:
+    """Without rollback in the bootloader it never is: its state stays NEW."""
+    flash = device((entry(1, VALID), entry(2, NEW)), diagnostics="reboot")
+    mine, chip = both(Case(flash, TWO, replace(CONFIG, rollback=False), "v5.5", "reboot"))
+    assert mine == chip
+    assert mine[0].stages[0].boots == (("ota_1", "NEW", "runs"),)
+
+
 @pytest.mark.parametrize("idf", ["v5.1", "v6.0"])
 @pytest.mark.parametrize("layout", [TWO, WITH_FACTORY], ids=["without factory", "with factory"])
 @pytest.mark.parametrize("ota_1", [app("ota_1"), corrupt(app("ota_1"))], ids=["good", "corrupt"])

@@ -65,7 +65,9 @@ def outcome(
     intact: tuple[str, ...] = ("factory", "ota_0", "ota_1"),
     repeats: bool = True,
 ) -> str:
-    return classify(Ending(chain, frozenset(intact), repeats), progress, interrupted, setting)
+    found = classify(Ending(chain, frozenset(intact), repeats), progress, interrupted, setting)
+    assert found in CLASSES
+    return found
 
 
 # --- all is well -----------------------------------------------------------------------------------------------------
@@ -149,11 +151,13 @@ def test_the_running_app_was_chosen_again_over_the_record_of_the_other() -> None
     assert outcome(ended("ota_1", entry(2, VALID), entry(2, VALID)), setting=CHOSEN_AGAIN) == "rollback target lost"
     assert outcome(ended("ota_1", ERASED, entry(2, VALID)), setting=CHOSEN_AGAIN) == "rollback target lost"
     assert outcome(ended("ota_1", OLD, entry(2, VALID)), setting=CHOSEN_AGAIN) == "old app"
+    assert outcome(ended("ota_1", OLD, entry(2, VALID)), TRIED, "VALID", CHOSEN_AGAIN) == "old app"
 
 
 @pytest.mark.parametrize("state", [UNDEFINED, 0x61BEC32D])
 def test_the_new_app_runs_in_a_state_that_is_not_put_on_probation(state: int) -> None:
     assert outcome(ended("ota_1", OLD, entry(2, state)), CHOSEN) == "new app without probation"
+    assert outcome(ended("ota_1", OLD, entry(2, state)), TRIED, "VALID") == "new app without probation"
 
 
 def test_the_new_app_runs_as_valid_though_it_never_was_on_probation() -> None:

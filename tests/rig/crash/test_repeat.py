@@ -132,7 +132,7 @@ def test_a_sequence_number_that_is_looked_for_without_end() -> None:
 
 @pytest.mark.parametrize(("running", "end"), [(None, "nothing bootable"), ("ota_0", "hangs"), ("ota_0", "restarts")])
 def test_what_does_not_run_is_judged_otherwise(running: str | None, end: str) -> None:
-    assert repeats(device(), running, end=end)
+    assert repeats(device(), running, corrupt(IMAGE), end=end)
 
 
 def test_a_run_without_a_download_has_nothing_to_repeat() -> None:

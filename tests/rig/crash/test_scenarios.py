@@ -103,6 +103,18 @@ def test_a_recording_says_what_it_was_made_of(recorded: Recorded, scenario: str)
     assert 0 <= header.begin < len(made.mutations)
 
 
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_what_comes_before_the_part_that_matters_is_the_first_boot_alone(recorded: Recorded, scenario: str) -> None:
+    """It counts itself in its own store, and is not cut; where the first boot is what matters nothing comes before."""
+    made = recorded(scenario)
+    texts = understand(made, "").texts
+    before, first = texts[1 : made.header.begin + 1], texts[made.header.begin + 1]
+    assert {re.sub(r".* (of )?(\w+) at .*", r"\2", text) for text in before} == (
+        set() if scenario == "update-erased-otadata" else {"nvs"}
+    )
+    assert "nvs" not in first
+
+
 def test_a_recording_of_a_board_is_the_same_when_it_was_saved_and_loaded(recorded: Recorded, tmp_path: Path) -> None:
     made = recorded("secure-version-raised")
     assert load(made.save(tmp_path)).fingerprint == made.fingerprint

@@ -73,6 +73,10 @@ def test_an_update_is_three_writes_of_which_the_first_goes_to_the_inactive_entry
             ("app", "active", "ota_1: PENDING_VERIFY → INVALID"), id="rejected",
         ),
         pytest.param(
+            (entry(1, VALID), entry(2, NEW)), write(1, entry(2, VALID)),
+            ("app", "active", "ota_1: NEW → VALID"), id="confirmed before its first boot",
+        ),
+        pytest.param(
             (b"", b""), write(0, entry(1, VALID)),
             ("bootloader", "inactive", "ota_0: none → VALID"), id="first boot without factory",
         ),
@@ -116,6 +120,12 @@ def test_two_entries_are_aborted_in_two_writes() -> None:
         (1, 2, "bootloader", "inactive", "ota_0: PENDING_VERIFY → ABORTED"),
         (3, 4, "bootloader", "active", "ota_1: PENDING_VERIFY → ABORTED"),
     ]
+
+
+def test_erases_of_both_entries_end_with_the_second() -> None:
+    made = story((entry(1, VALID), entry(2, NEW)), Erase(ENTRY_0), Erase(ENTRY_1), Program(ENTRY_0, entry(1, VALID)),
+                 Program(ENTRY_1, entry(2, PENDING)))  # fmt: skip
+    assert [(first, last) for first, last, *_ in told(made)] == [(1, 2), (3, 3), (4, 4)]
 
 
 def test_mutations_of_other_sectors_divide_writes() -> None:

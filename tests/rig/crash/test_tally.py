@@ -22,6 +22,7 @@ from tests.rig.crash.hand import (
     ENTRY_0,
     ENTRY_1,
     ERASED,
+    PENDING,
     VALID,
     WITH_FACTORY,
     device,
@@ -101,7 +102,7 @@ def test_classes_are_listed_from_the_mildest_on_with_what_they_mean() -> None:
 
 
 def test_each_mutation_has_a_cell_with_what_a_cut_after_it_gives_and_the_worst_of_its_forms() -> None:
-    cells = tally(but(lambda cut: BRICK if cut == Cut(2, "torn-program-1") else None)).mutations()
+    cells = tally(but(lambda cut: BRICK if cut == Cut(2, "torn-program-128") else None)).mutations()
     assert [cell.number for cell in cells] == list(range(10))
     assert (cells[0].text, cells[0].outcome, cells[0].images) == ("nothing", "old app", 1)
     assert (cells[2].outcome, cells[2].worst, cells[2].images) == ("old app", "unbootable", 5)
@@ -152,8 +153,13 @@ def test_an_outcome_that_the_cut_before_or_after_has_too_is_no_window() -> None:
 
 
 def test_a_good_outcome_is_no_window_however_different() -> None:
-    between = but(lambda cut: FAILED if cut in (Cut(6), Cut(8)) or (cut.form and cut.number >= 6) else None)
-    assert tally(between).windows() == []
+    waiting = ended("ota_1", entry(1, VALID), entry(2, PENDING))
+    between = but(lambda cut: waiting if cut in (Cut(6), Cut(8)) or (cut.form and cut.number >= 6) else None)
+    found = tally(between)
+    assert {outcome.name for outcome in found.outcomes() if outcome.images} == {
+        "old app", "new app on probation", "update failed, recorded", "new app"
+    }  # fmt: skip
+    assert found.windows() == []
 
 
 def test_a_write_that_hurts_even_without_a_cut_is_a_window_up_to_its_end() -> None:
@@ -238,6 +244,14 @@ def test_other_writes_to_otadata_are_a_deviation() -> None:
     assert finding.kind == "deviation"
     assert finding.board_did == "ota_0 VALID runs; in power-up 1: erase otadata[0], erase otadata[1]"
     assert finding.model_did == "ota_0 VALID runs; in power-up 1: erase otadata[1]"
+
+
+def test_writes_that_nobody_saw_are_no_deviation() -> None:
+    made = small_update()
+    found = Tally(understand(made, "ota_0"))
+    unwatched = seen(OLD)._replace(board_writes=(), model_writes=(("erase otadata[1]",),))
+    found.add(Explored(CrashImages.of(made).point(Cut(6)), unwatched, 0))
+    assert [finding.kind for finding in found.findings()] == ["hazard"]
 
 
 def test_what_is_broken_fails_even_if_the_model_does_the_same() -> None:
