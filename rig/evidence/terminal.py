@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from rig.evidence.records import RunRecord, TestResult, Verdict
-from rig.evidence.report_page import differences
+from rig.evidence.report_page import differences, sweeps
 from rig.evidence.report_page.summary import (
     LETTER,
     by_board,
@@ -69,6 +69,8 @@ def print_summary(run: RunRecord, console: Console, report: Path | None = None) 
     for board, results in several if len(several) > 1 else []:
         console.print(styled(f"{board}: {_seen(results)}", "", console))
     console.print(styled(counts_line(run.results), STYLE[overall(run)], console))
+    if run.sweeps:
+        console.print(styled(sweeps.in_short(run), "", console))
     if not run.sweeps and all(result.verdict is Verdict.SKIPPED for result in run.results):
         console.print(styled("nothing was tested", STYLE[Verdict.INCONCLUSIVE], console))
     if words := untested(run):

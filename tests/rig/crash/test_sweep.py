@@ -23,10 +23,12 @@ from rig.crash.sweep import Bench, model_of, new_image, sweep
 from rig.crash.tally import Tally
 from rig.crash.whole import ReadsAll
 from rig.evidence.records import SweepRecord, Verdict
+from rig.idf.effects import Erase
 from rig.idf.watched import WatchedFlash
 from tests.rig.crash.hand import (
     ANTI_ROLLBACK,
     ENTRY_1,
+    PENDING,
     VALID,
     Hand,
     app,
@@ -36,6 +38,7 @@ from tests.rig.crash.hand import (
     recording,
     small_update,
     virtual,
+    write,
 )  # fmt: skip
 
 Open = Callable[[], ImageBooter]
@@ -78,12 +81,28 @@ def first_boot() -> Recording:
     return recording(start, hand.mutations)
 
 
+@cache
+def chosen_too_early() -> Recording:
+    """The new app is chosen, and erased then: what nobody looks at before is looked at from the choice on."""
+    return recording(choosing().start(), (*choosing().mutations, Erase(0x20000)))
+
+
+@cache
+def burnt() -> Recording:
+    """The choice of an app with the secure version that is burnt already."""
+    slots = {slot: app(slot, 1) for slot in ("ota_0", "ota_1")}
+    start = device((entry(1, VALID), b""), slots=slots, burnt=1, diagnostics="pass")
+    return recording(start, choosing().mutations, config=ANTI_ROLLBACK)
+
+
 RUNS: dict[str, Callable[[], Recording]] = {
     "confirmed": small_update,
     "rolled back by v5.1": lambda: small_update("reboot", "v5.1"),
     "rejected": lambda: small_update("fail"),
     "secure version raised": with_burn,
     "first boot": first_boot,
+    "chosen too early": chosen_too_early,
+    "burnt before": burnt,
 }
 
 
@@ -274,10 +293,19 @@ def test_a_second_cut_reaches_what_the_first_one_is_too_early_for(tmp_path: Path
     hurts = {"new app silently lost", "confirmation lost"}
     assert hurts & {outcome.name for outcome in one.outcomes if outcome.images} == set()
     assert hurts <= {outcome.name for outcome in two.outcomes if outcome.images}
+    # After the first cut alone, and after the one behind the confirmation.
+    assert {outcome.name: outcome.images for outcome in two.outcomes}["new app"] == 2
     lost = {finding.what.split(",")[0]: finding.image for finding in two.findings}
     # After the whole choice: mutation 1 of the boot is the erase for PENDING_VERIFY, then comes the app's own store.
     assert lost["new app silently lost"] == "by-hand/m0002/then/m0001/torn-erase-1"
     assert lost["confirmation lost"] == "by-hand/m0002/then/m0004/torn-erase-1"
+
+
+def test_a_second_cut_that_changes_nothing_does_not_change_what_the_first_one_led_to(tmp_path: Path) -> None:
+    """Whatever is torn of the boot count in the app's own store: the update that was lost before stays lost."""
+    made = recording(choosing().start(), (*choosing().mutations, *write(1, entry(2, PENDING))))
+    hurts = {finding.what.split(":")[0] for finding in run(made, tmp_path, depth=2).findings}
+    assert "new app silently lost, by a second cut, at program 64 bytes of nvs" in hurts
 
 
 def test_windows_and_cells_are_those_of_the_recorded_run_whatever_the_depth(tmp_path: Path) -> None:
