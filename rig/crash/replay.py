@@ -62,7 +62,7 @@ BootOnce = Callable[[FlashImage], Sequence[Mutation]]
 def locate(recording: Recording, story: Story, name: Name, boot_once: BootOnce) -> Located:
     """Build the crash image. `boot_once` is asked for names with several cuts. UserError for a cut there is not."""
     run, inner, made = recording, story, Name(name.scenario, ())
-    progress, image = Progress(), recording.start()
+    progress, interrupted, image = Progress(), "", recording.start()
     for cut in name.cuts:
         if made.cuts:
             run = second_run(recording, made, image, boot_once(image))
@@ -71,9 +71,9 @@ def locate(recording: Recording, story: Story, name: Name, boot_once: BootOnce) 
         point = images.point(cut)
         image = images.build(point)
         progress = progress.joined(inner.progress(point.prefix))
+        interrupted = inner.interrupted(cut) or interrupted
         made = Name(name.scenario, (*made.cuts, cut))
-    last = name.cuts[-1]
-    return Located(image, progress, inner.interrupted(last), inner.what_at(last.number))
+    return Located(image, progress, interrupted, inner.what_at(name.cuts[-1].number))
 
 
 def replay(recording: Recording, story: Story, name: Name, located: Located, booter: ImageBooter) -> Replayed:

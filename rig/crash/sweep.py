@@ -25,7 +25,7 @@ from rig.crash.tally import Tally
 from rig.evidence.records import SweepRecord
 from rig.idf.effects import Mutation
 from rig.idf.image import extent
-from rig.idf.memory import FlashImage
+from rig.idf.memory import FlashImage, verify
 from rig.idf.partitions import Partition
 from rig.idf.watched import WatchedFlash
 
@@ -62,7 +62,9 @@ def sweep(
             tally.add(explored)
             if depth > 1 and explored.seen.mutations:
                 second = _Second(story, tally, labs, known)
-                second.explore(images.build(explored.point), explored, Name(recording.name, ()), Progress(), depth - 1)
+                point = explored.point
+                name, saw = Name(recording.name, (point.cut,)), story.progress(point.prefix)
+                second.explore(images.build(point), explored, name, saw, story.interrupted(point.cut), depth - 1)
             if told is not None:
                 told(tally.images, total, len(known))
     journal.finish()
@@ -119,23 +121,21 @@ class _Second:
     labs: _Labs
     known: Known
 
-    def explore(self, image: FlashImage, explored: Explored, before: Name, so_far: Progress, depth: int) -> None:
-        """`image`: the crash image that was `explored`; `before`: the cuts that led to it; `so_far`: what they saw."""
-        name = Name(before.scenario, (*before.cuts, explored.point.cut))
+    def explore(self, image: FlashImage, explored: Explored, name: Name, seen: Progress, cut: str, depth: int) -> None:
+        """`image`: the crash image `name`; `seen`: what its cuts saw; `cut`: what they cut short."""
         recording = second_run(self.story.recording, name, image, explored.seen.mutations)
         inner = self.story.followed_by(recording)
-        if not before.cuts:
-            so_far = self.story.progress(explored.point.prefix)
         images = CrashImages.of(recording)
         for found in Explorer(images, self.labs.boot, self.known, self.labs.at_once).explore():
-            cut = found.point.cut
-            if cut.number == 0:
+            here = found.point.cut
+            if here.number == 0:
                 continue  # the crash image itself
-            joined = so_far.joined(inner.progress(found.point.prefix))
-            inner_name = Name(name.scenario, (*name.cuts, cut))
-            self.tally.add_nested(inner_name, found.seen, joined, inner.interrupted(cut), inner.what_at(cut.number))
+            joined = seen.joined(inner.progress(found.point.prefix))
+            interrupted = inner.interrupted(here) or cut
+            inner_name = Name(name.scenario, (*name.cuts, here))
+            self.tally.add_nested(inner_name, found.seen, joined, interrupted, inner.what_at(here.number))
             if depth > 1 and found.seen.mutations:
-                self.explore(images.build(found.point), found, name, joined, depth - 1)
+                self.explore(images.build(found.point), found, inner_name, joined, interrupted, depth - 1)
 
 
 class _Labs:
@@ -195,7 +195,7 @@ class _Labs:
 
 
 def new_image(recording: Recording) -> bytes:
-    """The image that the run downloaded: what it wrote into an app slot, as it was at the end; empty if nothing."""
+    """The image that the run downloaded: what is in the app slot it wrote at the end; empty if that is no image."""
     flash = recording.start()
     written: Partition | None = None
     for mutation in recording.mutations:
@@ -204,4 +204,5 @@ def new_image(recording: Recording) -> bytes:
         written = next((part for part in recording.table.app_slots if part.offset == offset), written)
     if written is None:
         return b""
-    return flash.read(written.offset, extent(flash, written.offset, written.size))
+    image = flash.read(written.offset, extent(flash, written.offset, written.size))
+    return image if verify(flash, written.offset, written.size, recording.boot_config).check.ok else b""

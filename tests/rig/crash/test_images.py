@@ -110,11 +110,15 @@ def test_as_many_as_are_promised_all_different_and_ascending(mutations: list[Mut
     assert [point.cut.number for point in points if not point.cut.form] == list(range(begin, len(mutations) + 1))
 
 
-@given(st.integers(OTADATA - SECTOR, OTADATA + 2 * SECTOR), st.integers(1, 64))
-@examples(100)
-def test_only_what_touches_a_select_entry_is_torn_at_every_byte(offset: int, size: int) -> None:
-    touches = any(offset < place + 32 and place < offset + size for place in (ENTRY_0, ENTRY_1))
-    program = Program(offset, bytes(size))
+@pytest.mark.parametrize("entry_at", [ENTRY_0, ENTRY_1])
+@pytest.mark.parametrize(
+    ("before", "size", "touches"),
+    [(-8, 8, False), (-8, 9, True), (-1, 40, True), (0, 1, True), (0, 64, True), (31, 1, True), (32, 8, False)],
+)
+def test_only_what_touches_a_select_entry_is_torn_at_every_byte(
+    entry_at: int, before: int, size: int, touches: bool
+) -> None:
+    program = Program(entry_at + before, bytes(size))
     assert CrashImages.of(run()).forms(program) == forms(program, touches)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,20 +14,19 @@ from rig.boards.image_boots import BootSeen, ImageBooter, PowerUp
 from rig.crash.chain import otadata_offset
 from rig.crash.explore import Explored, Lab
 from rig.crash.images import CrashImages
-from rig.crash.journal import Journal
 from rig.crash.recording import Recording
 from rig.crash.repeat import Repeater
 from rig.crash.story import understand
-from rig.crash.sweep import Bench, model_of, new_image, sweep
+from rig.crash.sweep import model_of, new_image
 from rig.crash.tally import Tally
 from rig.crash.whole import ReadsAll
 from rig.evidence.records import SweepRecord, Verdict
-from rig.idf.effects import Erase
+from rig.idf.effects import Erase, Program
 from rig.idf.watched import WatchedFlash
 from tests.rig.crash.hand import (
     ANTI_ROLLBACK,
     ENTRY_1,
-    PENDING,
+    NEW,
     VALID,
     Hand,
     app,
@@ -40,14 +38,7 @@ from tests.rig.crash.hand import (
     virtual,
     write,
 )  # fmt: skip
-
-Open = Callable[[], ImageBooter]
-
-
-def run(made: Recording, folder: Path, booter: Open | None = None, at_once: int = 1, **options: Any) -> SweepRecord:
-    """Sweep on the virtual chip's firmware, or on another booter."""
-    opened = booter or (lambda: virtual(made.boot_config, made.table))
-    return sweep(made, Bench("b", "virtual", opened, at_once), Journal(folder / "journal", made, "b"), **options)
+from tests.rig.crash.sweeping import Open, run, said
 
 
 @cache
@@ -55,11 +46,6 @@ def clean() -> SweepRecord:
     """What the small update leads to on a board that is well."""
     with tempfile.TemporaryDirectory() as folder:
         return run(small_update(), Path(folder))
-
-
-def said(record: SweepRecord) -> SweepRecord:
-    """The record without what may differ from run to run: how long it took, and how many images had to be booted."""
-    return record.model_copy(update={"duration_s": 0.0, "booted": 0})
 
 
 @cache
@@ -81,10 +67,23 @@ def first_boot() -> Recording:
     return recording(start, hand.mutations)
 
 
+def renewed() -> tuple[Erase, Program]:
+    """The image of ota_1 is erased, and written again."""
+    return Erase(0x20000), Program(0x20000, app("2.0.0"))
+
+
 @cache
 def chosen_too_early() -> Recording:
-    """The new app is chosen, and erased then: what nobody looks at before is looked at from the choice on."""
-    return recording(choosing().start(), (*choosing().mutations, Erase(0x20000)))
+    """The new app is chosen, then erased and written: what nobody looked at before is looked at from the choice on."""
+    return recording(choosing().start(), (*choosing().mutations, *renewed()))
+
+
+@cache
+def erased_unseen() -> Recording:
+    """Chosen, taken back, erased while nobody looks there, and chosen again."""
+    new = entry(2, NEW)
+    erased, image = renewed()
+    return recording(choosing().start(), [*write(1, new), Erase(ENTRY_1), erased, Program(ENTRY_1, new), image])
 
 
 @cache
@@ -102,6 +101,7 @@ RUNS: dict[str, Callable[[], Recording]] = {
     "secure version raised": with_burn,
     "first boot": first_boot,
     "chosen too early": chosen_too_early,
+    "erased unseen": erased_unseen,
     "burnt before": burnt,
 }
 
@@ -157,6 +157,11 @@ def test_it_is_the_same_every_time(tmp_path: Path) -> None:
     again = run(small_update(), tmp_path)
     assert said(again) == said(clean())
     assert again.booted == clean().booted
+
+
+def test_a_run_that_leaves_no_image_behind_has_nothing_to_repeat(tmp_path: Path) -> None:
+    made = recording(device((entry(1, VALID), b"")), [Erase(0x20000)])
+    assert {outcome.name for outcome in run(made, tmp_path).outcomes if outcome.images} == {"old app"}
 
 
 def test_a_run_without_mutations_is_its_beginning_alone(tmp_path: Path) -> None:
@@ -270,51 +275,3 @@ def test_a_board_that_deviates_in_one_way_is_one_finding(tmp_path: Path) -> None
     deviations = [finding for finding in record.findings if finding.kind == "deviation"]
     assert len(deviations) <= 8
     assert sum(finding.images for finding in deviations) > 40
-
-
-# --- second cuts -----------------------------------------------------------------------------------------------------
-
-
-def test_second_cuts_are_those_of_the_boot_that_follows_each_image(tmp_path: Path) -> None:
-    record = run(choosing(), tmp_path, depth=2)
-    images = CrashImages.of(choosing())
-    second_cuts = 0
-    for point in images.points():
-        flash = images.build(point)
-        boot = recording(flash, virtual().boot(WatchedFlash.of(flash)).mutations)
-        second_cuts += len(CrashImages.of(boot)) - 1
-    assert (record.images, record.nested_images) == (len(images), second_cuts)
-    assert sum(outcome.images for outcome in record.outcomes) == record.images + record.nested_images
-
-
-def test_a_second_cut_reaches_what_the_first_one_is_too_early_for(tmp_path: Path) -> None:
-    """The run ends with the choice: the windows of the boots after it are reached by second cuts alone."""
-    one, two = run(choosing(), tmp_path), run(choosing(), tmp_path, depth=2)
-    hurts = {"new app silently lost", "confirmation lost"}
-    assert hurts & {outcome.name for outcome in one.outcomes if outcome.images} == set()
-    assert hurts <= {outcome.name for outcome in two.outcomes if outcome.images}
-    # After the first cut alone, and after the one behind the confirmation.
-    assert {outcome.name: outcome.images for outcome in two.outcomes}["new app"] == 2
-    lost = {finding.what.split(",")[0]: finding.image for finding in two.findings}
-    # After the whole choice: mutation 1 of the boot is the erase for PENDING_VERIFY, then comes the app's own store.
-    assert lost["new app silently lost"] == "by-hand/m0002/then/m0001/torn-erase-1"
-    assert lost["confirmation lost"] == "by-hand/m0002/then/m0004/torn-erase-1"
-
-
-def test_a_second_cut_that_changes_nothing_does_not_change_what_the_first_one_led_to(tmp_path: Path) -> None:
-    """Whatever is torn of the boot count in the app's own store: the update that was lost before stays lost."""
-    made = recording(choosing().start(), (*choosing().mutations, *write(1, entry(2, PENDING))))
-    hurts = {finding.what.split(":")[0] for finding in run(made, tmp_path, depth=2).findings}
-    assert "new app silently lost, by a second cut, at program 64 bytes of nvs" in hurts
-
-
-def test_windows_and_cells_are_those_of_the_recorded_run_whatever_the_depth(tmp_path: Path) -> None:
-    one, two = run(choosing(), tmp_path), run(choosing(), tmp_path, depth=2)
-    assert (one.windows, one.mutations, one.nested_images) == (two.windows, two.mutations, 0)
-
-
-def test_a_third_cut_goes_one_deeper(tmp_path: Path) -> None:
-    """Of a settled device each boot programs its count once, which is torn in four ways."""
-    made = recording(device((entry(1, VALID), b""), diagnostics="pass"))
-    nested = [run(made, tmp_path, depth=depth).nested_images for depth in (1, 2, 3)]
-    assert nested == [0, 5, 5 + 5 * 5]

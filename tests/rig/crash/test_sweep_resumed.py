@@ -16,7 +16,7 @@ from rig.crash.sweep import Bench, sweep
 from rig.errors import BenchFault
 from rig.evidence.records import SweepRecord
 from rig.idf.watched import WatchedFlash
-from tests.rig.crash.hand import small_update, virtual
+from tests.rig.crash.hand import recording, small_update, virtual
 
 
 @dataclass
@@ -216,7 +216,7 @@ def test_without_a_journal_nothing_is_known(place: Place) -> None:
 
 def test_the_journal_of_another_recording_is_ignored(place: Place, whole: tuple[SweepRecord, int]) -> None:
     with pytest.raises(BenchFault):
-        place.run(Counting(40), small_update("reboot"))
+        place.run(Counting(40), recording(small_update().start(), small_update().mutations, diagnostics="manual"))
     booter = Counting()
     assert_same(place.run(booter), whole[0])
     assert booter.power_ups == whole[1]
