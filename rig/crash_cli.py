@@ -201,8 +201,8 @@ def cut(
     \b
       rig crash cut update-ok --on-event start
       rig crash cut update-ok --on-line 'Loaded app' --after 0.02
-      rig crash cut update-ok --on-event shutdown --sweep 0:2:40
-      rig crash cut update-ok --on-event shutdown --bisect 0:2:0.01
+      rig crash cut update-ok --on-event shutdown --sweep 0:0.4:9
+      rig crash cut update-ok --on-event shutdown --bisect 0:0.4:0.02
     """
     from rig import crash_cut_command
 

@@ -62,7 +62,7 @@ class CutRecord(Record):
 
 
 class EdgeRecord(Record):
-    """Between two delays (seconds of the board's clock) the outcome changes."""
+    """Between two delays (seconds of the board's clock, as measured) the outcome changes."""
 
     low_s: float
     high_s: float
@@ -144,8 +144,9 @@ class Series:
 
     def sweep(self, delays: tuple[float, ...]) -> list[Edge]:
         """One cut for each delay; the edges they show. BenchFault or Inconclusive if the bench is out of order."""
-        tried = [Tried(delay, self.cut(delay)) for delay in delays]
-        return self._finish(edges.changes(tried))
+        for delay in delays:
+            self.cut(delay)
+        return self._finish()
 
     def bisect(self, window: Window, resolution: float) -> list[Edge]:
         """Look for an edge. Inconclusive if both ends have the same outcome; else as `sweep`."""
@@ -154,9 +155,8 @@ class Series:
         while True:
             try:
                 delay = search.send(self.cut(delay))
-            except StopIteration as stop:
-                edge: Edge = stop.value
-                return self._finish([edge])
+            except StopIteration:
+                return self._finish()
 
     def cut(self, delay: float) -> str | None:
         """One more cut, saved; its outcome."""
@@ -182,7 +182,10 @@ class Series:
             )
         return found.outcome
 
-    def _finish(self, found: list[Edge]) -> list[Edge]:
+    def _finish(self) -> list[Edge]:
+        """Edges lie between times that were measured: a busy host may have been late."""
+        measured = ((cut.delay_s if cut.measured_s is None else cut.measured_s, cut) for cut in self.record.cuts)
+        found = edges.changes([Tried(delay, cut.outcome) for delay, cut in measured])
         known = [EdgeRecord(low_s=edge.low, high_s=edge.high, below=edge.below, above=edge.above) for edge in found]
         self._save(self.record.model_copy(update={"edges": known, "finished": datetime.now().astimezone()}))
         return found

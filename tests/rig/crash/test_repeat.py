@@ -24,6 +24,7 @@ from tests.rig.crash.hand import (
     VALID,
     WITH_FACTORY,
     app,
+    content,
     corrupt,
     device,
     entry,
@@ -144,9 +145,9 @@ def test_a_run_without_a_download_has_nothing_to_repeat() -> None:
 
 def test_trying_leaves_the_flash_alone() -> None:
     flash = device((OLD, ERASED))
-    before = flash.read(0, len(flash))
+    before = content(flash)
     assert repeats(flash)
-    assert flash.read(0, len(flash)) == before
+    assert content(flash) == before
 
 
 def test_it_is_tried_once_for_each_record_and_running_slot() -> None:

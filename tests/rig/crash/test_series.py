@@ -107,6 +107,17 @@ def test_a_sweep_tells_its_edges(series, tmp_path):
     ]
 
 
+def test_an_edge_lies_between_times_that_were_measured(series):
+    """Both cuts came later than asked."""
+
+    def late(number, delay):
+        return cut_record(number, delay, "new app" if delay else "old app").model_copy(
+            update={"measured_s": delay + 0.1}
+        )
+
+    assert series(late).sweep((0.0, 0.5)) == [Edge(0.1, 0.6, "old app", "new app")]
+
+
 def test_a_bisection_ends_at_its_edge(series, tmp_path):
     made = series(lambda number, delay: cut_record(number, delay, "new app" if delay > 0.3 else "old app"))
     assert made.bisect(Window(0.0, 1.0), 0.2) == [Edge(0.25, 0.375, "old app", "new app")]

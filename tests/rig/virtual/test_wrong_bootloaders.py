@@ -28,6 +28,7 @@ from tests.rig.crash.hand import (
     UNDEFINED,
     VALID,
     WITH_FACTORY,
+    content,
     device,
     entry,
     examples,
@@ -72,7 +73,7 @@ def test_undisturbed_it_boots_logs_and_leaves_the_same_as_the_right_one(
     assert [line for line in wrong_effects if isinstance(line, Log)] == [
         line for line in effects if isinstance(line, Log)
     ]
-    assert wrong.read(0, len(wrong)) == right.read(0, len(right))
+    assert content(wrong) == content(right)
 
 
 @pytest.mark.parametrize("number", [0, 1])
