@@ -40,7 +40,6 @@ WINDOWS = {
         (APP, "ota_0: PENDING_VERIFY → VALID", "active", ["confirmation lost"]),
     ],
     ("secure-version-raised", "v5.5"): [NEW_TO_PENDING, CONFIRM],
-    ("update-stale-otadata", "v5.1"): [NEW_TO_PENDING, CONFIRM],
     ("update-stale-otadata", "v5.5"): [NEW_TO_PENDING, CONFIRM],
     ("choose-again", "v5.1"): [AGAIN_BESIDE],
     ("choose-again", "v5.5"): [AGAIN_BESIDE],
