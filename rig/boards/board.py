@@ -21,6 +21,8 @@ class Capability(StrEnum):
     CUT_LINE = "cut_line"
     CRASH_IMAGES = "crash_images"
     EFUSE = "efuse"
+    FLASH_ENCRYPTION = "flash_encryption"
+    NETWORK = "network"
     WIFI = "wifi"
     INTERRUPT_LATENCY = "interrupt_latency"
     BROWNOUT = "brownout"
@@ -108,6 +110,28 @@ class Restarts(Protocol):
 
 
 @dataclass(frozen=True)
+class EfuseState:
+    """What a test needs the chip's eFuses to hold when it starts.
+
+    `secure_version`: bits set in the anti-rollback field. `encryption_key`: the flash encryption key, burnt by the host
+    (32 bytes for XTS-AES-128, 64 for XTS-AES-256); None for a chip without flash encryption.
+    """
+
+    secure_version: int = 0
+    encryption_key: bytes | None = None
+
+
+class EfuseAccess(Protocol):
+    """The chip's eFuses from outside: bits go from 0 to 1 and stay, unless the chip itself can be replaced."""
+
+    def prepare(self, wanted: EfuseState) -> None:
+        """Make the eFuses hold `wanted`, with the chip held in reset; NotApplicable if this chip cannot any more."""
+
+    def secure_version(self) -> int:
+        """Bits set in the anti-rollback field, read with the chip held in its loader."""
+
+
+@dataclass(frozen=True)
 class Board:
     """One ESP target: console, reset line, flash, and maybe power and the flash tap.
 
@@ -123,6 +147,7 @@ class Board:
     reset_line: ResetLine
     power: PowerSwitch | None = None
     tap: MutationTap | None = None
+    efuse: EfuseAccess | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     restarts: Restarts | None = None
     clock_rate: float = 1.0

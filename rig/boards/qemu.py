@@ -37,6 +37,8 @@ FLASHING = "placed directly"
 MISSING: Mapping[str, str] = {
     Capability.CUT_LINE: "QEMU shows no GPIO; power is cut at flash mutations instead",
     Capability.EFUSE: "burning eFuses is not offered to tests on QEMU yet",
+    Capability.FLASH_ENCRYPTION: "flash encryption is not offered on QEMU yet",
+    Capability.NETWORK: "updates over the network are not offered on QEMU yet",
     Capability.WIFI: "QEMU models no radio",
     Capability.INTERRUPT_LATENCY: "emulated time is not the chip's, so it says nothing of interrupt latency",
     Capability.BROWNOUT: "QEMU models no supply voltage, only power on and off",

@@ -45,6 +45,8 @@ FLASHING = "esptool, through the ROM loader"
 MISSING: Mapping[str, str] = {
     Capability.FLASH_MUTATIONS: "nobody sees the single erases and programs inside a real chip",
     Capability.EFUSE: "a burnt eFuse of a real chip stays burnt",
+    Capability.FLASH_ENCRYPTION: "flash encryption is not offered on attached boards yet",
+    Capability.NETWORK: "rig.toml has no network for boards yet",
     Capability.WIFI: "rig.toml has no network for boards yet",
     Capability.CRASH_IMAGES: "thousands of flash images cannot be booted on it; rig crash replay shows single ones",
     Capability.BROWNOUT: "a power switch knows only on and off",

@@ -30,6 +30,8 @@ from rig.virtual.wrong_bootloaders import WRONG
 FLASHING = "esptool, through the modelled ROM loader"
 MISSING: Mapping[str, str] = {
     Capability.EFUSE: "burning eFuses is not offered to tests on the virtual board yet",
+    Capability.FLASH_ENCRYPTION: "flash encryption is not offered on the virtual board yet",
+    Capability.NETWORK: "updates over the network are not offered on the virtual board yet",
     Capability.WIFI: "the virtual board models no radio",
     Capability.INTERRUPT_LATENCY: "the virtual board models no instruction timing, so no interrupt latency",
     Capability.BROWNOUT: "the virtual board models no supply voltage, only power on and off",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from rig.boards.board import Board, Cut
+from rig.boards.board import Board
 from rig.boards.firmware import FirmwareBuild
 from rig.boards.install import flash_content, slot_of
 from rig.boards.shelf import FirmwareShelf
@@ -21,14 +20,11 @@ from rig.evidence.conclusion import Conclusion, conclude
 from rig.evidence.cutting import Cutter
 from rig.evidence.handling import Handling
 from rig.evidence.judge import Judgement
-from rig.evidence.line_cut import patience_for
-from rig.evidence.moments import Moment, OnLine
+from rig.evidence.losing_power import LosingPower
 from rig.evidence.records import Verdict
 from rig.evidence.running_app import RunningApp
 from rig.evidence.starting import Start
-from rig.evidence.timed_cut import TimedCut, pace
-from rig.evidence.witnesses import ENTRY, Entries, Witnesses
-from rig.idf.effects import SECTOR_SIZE
+from rig.evidence.witnesses import Entries, Witnesses
 from rig.idf.partitions import Partition
 from rig.updates.agent import Agent, AgentTimeout, DeviceRestarted
 from rig.updates.uart import NO_FAULTS, UartFaults
@@ -37,7 +33,7 @@ START_TIMEOUT_S = 30.0
 POLL_S = 0.1
 
 
-class Trial:
+class Trial(LosingPower):
     """Drives one board through one test and keeps what it takes to judge it."""
 
     def __init__(self, board: Board, firmware: FirmwareShelf, folder: Path) -> None:
@@ -258,58 +254,6 @@ class Trial:
         first = min(offset for _, offset, _ in parts)
         parts.append(("bootloader and table", 0, first))
         return {label for label, start, stop in parts if now[start:stop] != installed[start:stop]}
-
-    # --- power cuts ------------------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def power_lost_at(
-        self,
-        where: str,
-        *,
-        kind: Literal["erase", "program", "any"] = "any",
-        nth: int = 1,
-        phase: Literal["before", "torn", "after"] = "after",
-    ) -> Iterator[None]:
-        """Power is lost at the `nth` erase or program in partition `where`, caused by what is done inside."""
-        part = self._partition(where)
-        # Half a sector, or half a select entry: neither nothing nor everything of it.
-        keep = SECTOR_SIZE // 2 if kind == "erase" else ENTRY // 2
-        cut = Cut(part.offset, part.end, kind, nth, phase, keep)
-        _ = self.agent
-        try:
-            with self._cutter.at(cut, f"the {kind} number {nth} in {where}"):
-                yield
-        finally:
-            self._app.gone()
-
-    @contextlib.contextmanager
-    def power_lost_after(self, moment: Moment, delay: float = 0.0) -> Iterator[TimedCut]:
-        """Power is switched off `delay` seconds of the board's clock after `moment`, caused by what is done inside.
-
-        Gives the times that were measured. For a board whose clock runs faster than the host's the host waits that much
-        less (`timed_cut.pace`). Inconclusive if the moment never comes.
-        """
-        try:
-            with self._cutter.after(moment, delay / pace(self.board)) as cut:
-                yield cut
-        finally:
-            self._app.gone()
-
-    @contextlib.contextmanager
-    def power_lost_on_line(self, pattern: str) -> Iterator[None]:
-        """Power is switched off at the first console line that has `pattern` (a regular expression)."""
-        with self.power_lost_after(OnLine(re.compile(pattern.encode()))):
-            yield
-
-    @contextlib.contextmanager
-    def power_lost_by_line(self, op: str, *, in_: str = "app", nth: int = 1, delay_us: int = 0) -> Iterator[None]:
-        """The board cuts its own supply in the `nth` flash operation `op` of app or bootloader (PROTOCOL.md, 9)."""
-        self.agent.arm_cut_line(op, in_, nth, delay_us)
-        try:
-            with self._cutter.by_line(patience_for(op, delay_us), f"the {op} number {nth} of the {in_}"):
-                yield
-        finally:
-            self._app.gone()
 
     # --- the end ---------------------------------------------------------------------------------------------------
 

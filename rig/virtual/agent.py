@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import NamedTuple
 
 from rig.idf.partitions import MAX_LENGTH, Partition
 from rig.protocol import MAX_LINE, PROTOCOL_VERSION, Line, encode_line, looks_like_line, parse_line
-from rig.virtual.builds import cut_line_gpio
+from rig.virtual.command import Command, CommandError, Fields, Reply, check, digest, flag, number
 from rig.virtual.cpu import Cpu
-from rig.virtual.cut_line import line_of
-from rig.virtual.cut_line_request import setting_of
+from rig.virtual.cut_line_command import cut_line
 from rig.virtual.diagnostics import OUTCOMES, Diagnostics
+from rig.virtual.features import Features
 from rig.virtual.ota import OK, Ota
 from rig.virtual.transfer import CRLF, FRAME, INACTIVITY, WINDOW, Receiver, Update
 
-Fields = dict[str, str]
-
 _LONGEST_DELAY = 3600
-_NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]+")
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-
-
-class CommandError(Exception):
-    """Becomes an `err` answer; `error` is an ESP-IDF name."""
-
-    def __init__(self, error: str, text: str | None = None) -> None:
-        super().__init__(error)
-        self.error = error
-        self.text = text
-
-
-class Reply(NamedTuple):
-    """An `ok` answer, and what the app does once that has left the UART."""
-
-    fields: Fields
-    then: Callable[[], None] | None = None
 
 
 class Actions(NamedTuple):
@@ -51,9 +30,13 @@ class Actions(NamedTuple):
 class DeviceAgent:
     """Serves requests on UART0 until the chip stops."""
 
-    def __init__(self, cpu: Cpu, ota: Ota, diagnostics: Diagnostics, actions: Actions, facts: Fields) -> None:
-        self._cpu = cpu
-        self._ota = ota
+    def __init__(
+        self, cpu: Cpu, ota: Ota, diagnostics: Diagnostics, actions: Actions, features: Features, facts: Fields
+    ) -> None:
+        self.cpu = cpu
+        self.ota = ota
+        self.features = features
+        self.session: dict[str, object] = {}
         self._diagnostics = diagnostics
         self._actions = actions
         self._facts = facts
@@ -62,12 +45,16 @@ class DeviceAgent:
         self._request_id = 0
 
     def event(self, name: str, fields: Fields) -> None:
-        self._cpu.write(encode_line(Line(None, name, fields), CRLF))
+        self.cpu.write(encode_line(Line(None, name, fields), CRLF))
+
+    def progress(self, offset: int) -> None:
+        """Say `ack` for the request under way: `offset` bytes are written."""
+        self._answer(self._request_id, "ack", {"offset": str(offset)})
 
     def serve(self, until: float | None = None) -> None:
         """Answer requests until virtual time `until` (seconds since reset), or for ever."""
-        while until is None or self._cpu.now() < until:
-            data = self._cpu.read(None if until is None else max(0.0, until - self._cpu.now()))
+        while until is None or self.cpu.now() < until:
+            data = self.cpu.read(None if until is None else max(0.0, until - self.cpu.now()))
             self._input += data
             while (end := self._input.find(b"\n")) >= 0:
                 raw = bytes(self._input[:end])
@@ -103,7 +90,7 @@ class DeviceAgent:
         except ValueError:
             # A project or version text of many odd characters; the host must not wait for ever.
             line = encode_line(Line(number, "err", {"error": "ESP_ERR_INVALID_SIZE", "text": "answer too long"}), CRLF)
-        self._cpu.write(line)
+        self.cpu.write(line)
 
     def _refuse(self, number: int, error: CommandError) -> None:
         self._answer(number, "err", {"error": error.error} | ({"text": error.text} if error.text else {}))
@@ -117,7 +104,7 @@ class DeviceAgent:
         return Reply({"data": data})
 
     def _hello(self, _: Mapping[str, str]) -> Reply:
-        image = self._ota.image
+        image = self.ota.image
         return Reply(
             {
                 "protocol": str(PROTOCOL_VERSION),
@@ -128,17 +115,17 @@ class DeviceAgent:
                 "idf": image.desc.idf_ver,
                 "chip": image.config.chip,
                 "running": image.slot,
-                "state": self._ota.state_text(image.slot),
+                "state": self.ota.state_text(image.slot),
                 **self._facts,
                 "diag": self._diagnostics.outcome or "none",
-                "rollback": _flag(self._ota.context.rollback),
-                "anti_rollback": _flag(image.config.anti_rollback),
-                "uptime_ms": str(int(self._cpu.now() * 1000)),
+                "rollback": flag(self.ota.context.rollback),
+                "anti_rollback": flag(image.config.anti_rollback),
+                "uptime_ms": str(int(self.cpu.now() * 1000)),
             }
         )
 
     def _slots(self, _: Mapping[str, str]) -> Reply:
-        ota = self._ota
+        ota = self.ota
         return Reply(
             {
                 "slots": ",".join(part.slot or "" for part in ota.table.app_slots),
@@ -156,11 +143,11 @@ class DeviceAgent:
             "label": part.label,
             "offset": hex(part.offset),
             "size": hex(part.size),
-            "state": self._ota.state_text(name),
+            "state": self.ota.state_text(name),
         }
-        found = self._ota.slot_image(part)
+        found = self.ota.slot_image(part)
         if found is None:
-            return Reply(fields | {"image": "empty" if self._ota.is_blank(part) else "invalid"})
+            return Reply(fields | {"image": "empty" if self.ota.is_blank(part) else "invalid"})
         return Reply(
             fields
             | {
@@ -174,41 +161,41 @@ class DeviceAgent:
         )
 
     def _otadata(self, _: Mapping[str, str]) -> Reply:
-        found = self._ota.otadata()
+        found = self.ota.otadata()
         if found is None:
             raise CommandError("ESP_ERR_NOT_FOUND", "no otadata partition")
         offset, first, second = found
         return Reply({"offset": hex(offset), "entry0": first.hex(), "entry1": second.hex()})
 
     def _table(self, _: Mapping[str, str]) -> Reply:
-        offset = self._ota.image.config.partition_table_offset
-        content = self._cpu.flash.read(offset, MAX_LENGTH)
-        count = len(self._ota.table.entries)
+        offset = self.ota.image.config.partition_table_offset
+        content = self.cpu.flash.read(offset, MAX_LENGTH)
+        count = len(self.ota.table.entries)
         return Reply({"offset": hex(offset), "count": str(count), "sha256": sha256(content).hexdigest()})
 
     def _partition(self, args: Mapping[str, str]) -> Reply:
-        index = _number(args, "index", 0, len(self._ota.table.entries) - 1)
-        part = self._ota.table.entries[index]
+        index = number(args, "index", 0, len(self.ota.table.entries) - 1)
+        part = self.ota.table.entries[index]
         numbers = {"type": part.type, "subtype": part.subtype, "offset": part.offset, "size": part.size}
         return Reply({"label": part.label} | {key: hex(n) for key, n in numbers.items()} | {"flags": hex(part.flags)})
 
     def _get_state(self, args: Mapping[str, str]) -> Reply:
         name, _ = self._slot_argument(args)
-        error, state = self._ota.state(name)
-        _check(error)
+        error, state = self.ota.state(name)
+        check(error)
         return Reply({"state": state})
 
     def _last_invalid(self, _: Mapping[str, str]) -> Reply:
-        return Reply({"slot": self._ota.last_invalid() or "-"})
+        return Reply({"slot": self.ota.last_invalid() or "-"})
 
     def _rollback_possible(self, _: Mapping[str, str]) -> Reply:
-        return Reply({"possible": _flag(self._ota.rollback_possible())})
+        return Reply({"possible": flag(self.ota.rollback_possible())})
 
     def _secver(self, _: Mapping[str, str]) -> Reply:
-        config = self._ota.image.config
-        fields = {"app": str(self._ota.image.desc.secure_version)}
+        config = self.ota.image.config
+        fields = {"app": str(self.ota.image.desc.secure_version)}
         if config.anti_rollback:
-            fields |= {"efuse": str(self._cpu.efuse.secure_version), "bits": str(config.secure_version_bits)}
+            fields |= {"efuse": str(self.cpu.efuse.secure_version), "bits": str(config.secure_version_bits)}
         return Reply(fields)
 
     # --- diagnostics, confirm, reject ----------------------------------------------------------------------------
@@ -217,7 +204,7 @@ class DeviceAgent:
         outcome = args.get("outcome", "")
         if outcome not in OUTCOMES:
             raise CommandError("ESP_ERR_INVALID_ARG", f"outcome: {', '.join(OUTCOMES)}")
-        seconds = _number(args, "seconds", 1, _LONGEST_DELAY) if outcome == "delay" else 0
+        seconds = number(args, "seconds", 1, _LONGEST_DELAY) if outcome == "delay" else 0
         self._diagnostics.set(outcome, seconds)
         return self._get_diag(args)
 
@@ -225,35 +212,35 @@ class DeviceAgent:
         return Reply({"outcome": self._diagnostics.outcome or "none", "seconds": str(self._diagnostics.seconds)})
 
     def _confirm(self, _: Mapping[str, str]) -> Reply:
-        _check(self._ota.confirm())
+        check(self.ota.confirm())
         self._diagnostics.clear()
-        return Reply({"state": self._ota.state_text(self._ota.image.slot)})
+        return Reply({"state": self.ota.state_text(self.ota.image.slot)})
 
     def _reject(self, _: Mapping[str, str]) -> Reply:
-        possible = self._ota.rollback_possible()
+        possible = self.ota.rollback_possible()
         self._diagnostics.clear()
         if possible:
             return Reply({}, lambda: self._log_failure(self._actions.reject("reject")))
-        raise CommandError(self._ota.reject(), "no other slot to go back to")
+        raise CommandError(self.ota.reject(), "no other slot to go back to")
 
     def _log_failure(self, error: str) -> None:
-        self._ota.log.line("E", "rig_agent", f"reject failed: {error}")
+        self.ota.log.line("E", "rig_agent", f"reject failed: {error}")
 
     # --- changes -------------------------------------------------------------------------------------------------
 
     def _set_boot(self, args: Mapping[str, str]) -> Reply:
         name, _ = self._slot_argument(args)
-        _check(self._ota.set_boot(name))
-        return Reply({"boot": self._ota.boot_slot() or "-"})
+        check(self.ota.set_boot(name))
+        return Reply({"boot": self.ota.boot_slot() or "-"})
 
     def _burn(self, args: Mapping[str, str]) -> Reply:
-        if not self._ota.image.config.anti_rollback:
+        if not self.ota.image.config.anti_rollback:
             raise CommandError("ESP_ERR_NOT_SUPPORTED", "this app was built without anti-rollback")
-        version = _number(args, "version", 0, 0xFFFFFFFF)
+        version = number(args, "version", 0, 0xFFFFFFFF)
         if args.get("really") != "yes":
             raise CommandError("ESP_ERR_INVALID_ARG", "really=yes is needed: an eFuse cannot be cleared")
-        _check(self._ota.burn(version))
-        return Reply({"efuse": str(self._cpu.efuse.secure_version)})
+        check(self.ota.burn(version))
+        return Reply({"efuse": str(self.cpu.efuse.secure_version)})
 
     def _crash(self, args: Mapping[str, str]) -> Reply:
         action = self._actions.crash.get(args.get("kind", ""))
@@ -262,7 +249,7 @@ class DeviceAgent:
         return Reply({}, action)
 
     def _plain(self, error: str) -> Reply:
-        _check(error)
+        check(error)
         return Reply({})
 
     # --- update --------------------------------------------------------------------------------------------------
@@ -271,73 +258,54 @@ class DeviceAgent:
         mode = args.get("mode", "unknown")
         if mode not in ("unknown", "size", "seq"):
             raise CommandError("ESP_ERR_INVALID_ARG", "mode: unknown, size, seq")
-        size = _number(args, "size", 1, 0x7FFFFFFF)
-        timeout = _number({"timeout": str(INACTIVITY)} | dict(args), "timeout", 1, _LONGEST_DELAY)
+        size = number(args, "size", 1, 0x7FFFFFFF)
+        timeout = number({"timeout": str(INACTIVITY)} | dict(args), "timeout", 1, _LONGEST_DELAY)
         slot = args.get("slot", "")
         if slot == "next":
-            slot = self._ota.next_slot() or ""
+            slot = self.ota.next_slot() or ""
         _, part = self._slot_argument({"slot": slot})
-        digest = _digest(args)
-        _check(self._ota.begin(slot, size, mode))
+        wanted = digest(args)
+        check(self.ota.begin(slot, size, mode))
         self._update = None
-        update = Update(self._request_id, slot, size, digest, float(timeout))
+        update = Update(self._request_id, slot, size, wanted, float(timeout))
         place = {"slot": slot, "offset": hex(part.offset), "frame": str(FRAME), "window": str(WINDOW)}
         return Reply(place, lambda: self._receive(update))
 
     def _receive(self, update: Update) -> None:
         self._input.clear()
-        if Receiver(self._cpu, update, self._ota.write).receive() == OK:
+        if Receiver(self.cpu, update, self.ota.write).receive() == OK:
             self._update = update
         else:
-            self._ota.abort()
+            self.ota.abort()
 
     def _update_end(self, _: Mapping[str, str]) -> Reply:
         update, self._update = self._update, None
         if update is None:
             raise CommandError("ESP_ERR_INVALID_STATE", "no update is open")
         if not update.hash_matches:
-            self._ota.abort()
+            self.ota.abort()
             raise CommandError("ESP_ERR_INVALID_CRC", "SHA-256 differs")
-        _check(self._ota.end())
+        check(self.ota.end())
         return Reply({"slot": update.slot, "length": str(update.written)})
 
     def _update_abort(self, _: Mapping[str, str]) -> Reply:
         if self._update is None:
             raise CommandError("ESP_ERR_INVALID_STATE", "no update is open")
         self._update = None
-        return self._plain(self._ota.abort())
+        return self._plain(self.ota.abort())
 
     def _slot_argument(self, args: Mapping[str, str]) -> tuple[str, Partition]:
         name = args.get("slot", "")
-        part = self._ota.table.slot_for_app(name)
+        part = self.ota.table.slot_for_app(name)
         if part is None:
             raise CommandError("ESP_ERR_INVALID_ARG", "no such slot")
         return name, part
 
     def _erase_previous(self, _: Mapping[str, str]) -> Reply:
-        return self._plain(self._ota.erase_previous())
+        return self._plain(self.ota.erase_previous())
 
     def _invalidate_inactive(self, _: Mapping[str, str]) -> Reply:
-        return self._plain(self._ota.invalidate_inactive())
-
-    def _cut_line(self, args: Mapping[str, str]) -> Reply:
-        line, part = line_of(self._cpu), self._ota.image.partition
-        gpio = cut_line_gpio(self._cpu.flash.read(part.offset, part.size))
-        if line is None or gpio is None:
-            raise CommandError("ESP_ERR_NOT_SUPPORTED", "this app was built without the cut line")
-        given = {"in": "app", "nth": "1", "delay_us": "0"} | dict(args)
-        if args.get("op") == "off":
-            line.disarm()
-            return Reply({"op": "off", "gpio": str(gpio)})
-        try:
-            setting = setting_of(given, self._ota.table)
-        except ValueError as error:
-            raise CommandError("ESP_ERR_INVALID_ARG", str(error)) from error
-        if not setting.ranges:
-            raise CommandError("ESP_ERR_NOT_FOUND", "no such partition")
-        line.arm(setting)
-        fields = {"op": given["op"], "in": setting.where, "nth": str(setting.nth)}
-        return Reply(fields | {"delay_us": str(round(setting.delay_s * 1e6)), "gpio": str(gpio)})
+        return self._plain(self.ota.invalidate_inactive())
 
     def _reboot(self, _: Mapping[str, str]) -> Reply:
         return Reply({}, lambda: self._actions.restart("reboot"))
@@ -369,31 +337,5 @@ COMMANDS: Mapping[str, Callable[[DeviceAgent, Mapping[str, str]], Reply]] = {
     "reboot": DeviceAgent._reboot,
     "crash": DeviceAgent._crash,
 }
-OPTIONAL_COMMANDS: Mapping[str, Callable[[DeviceAgent, Mapping[str, str]], Reply]] = {
-    "cut_line": DeviceAgent._cut_line,
-}
+OPTIONAL_COMMANDS: Mapping[str, Command] = {"cut_line": cut_line}
 """Those of PROTOCOL.md, section 8, that this app has."""
-
-
-def _check(error: str) -> None:
-    if error != OK:
-        raise CommandError(error)
-
-
-def _flag(value: bool) -> str:
-    return "1" if value else "0"
-
-
-def _number(args: Mapping[str, str], name: str, low: int, high: int) -> int:
-    text = args.get(name, "")
-    value = int(text, 16 if text[1:2] in ("x", "X") else 10) if _NUMBER.fullmatch(text) else low - 1
-    if not low <= value <= high:
-        raise CommandError("ESP_ERR_INVALID_ARG", f"{name}: {low} to {high}")
-    return value
-
-
-def _digest(args: Mapping[str, str]) -> str | None:
-    text = args.get("sha256")
-    if text is not None and not _SHA256.fullmatch(text):
-        raise CommandError("ESP_ERR_INVALID_ARG", "sha256: 64 hexadecimal digits")
-    return text and text.lower()

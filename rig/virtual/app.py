@@ -17,6 +17,7 @@ from rig.virtual.cpu import Cpu, ResetReason
 from rig.virtual.crash_output import print_panic, print_task_watchdog
 from rig.virtual.cut_line import line_of
 from rig.virtual.diagnostics import Diagnostics
+from rig.virtual.features import Features
 from rig.virtual.nvs import Nvs
 from rig.virtual.ota import OK, Ota, RunningImage
 
@@ -45,10 +46,13 @@ class TestApp:
 
     __test__ = False
 
-    def __init__(self, cpu: Cpu, log: ConsoleLog, table: PartitionTable, image: RunningImage) -> None:
+    def __init__(
+        self, cpu: Cpu, log: ConsoleLog, table: PartitionTable, image: RunningImage, features: Features
+    ) -> None:
         self._cpu = cpu
         self._log = log
         self._image = image
+        self._features = features
         self._ota = Ota(cpu, log, table, image)
         self._nvs = _find_nvs(cpu, table)
         self._diagnostics = Diagnostics(self._nvs)
@@ -77,9 +81,8 @@ class TestApp:
             TAG, f"Running partition {image.partition.label} ({image.slot}) at offset 0x{image.partition.offset:08x}"
         )
         log.info(TAG, f"OTA state of running partition {image.slot}: {state or error}")
-        agent = DeviceAgent(
-            self._cpu, self._ota, self._diagnostics, self._actions(), {"reset": reset, "boot": str(boot)}
-        )
+        facts = {"reset": reset, "boot": str(boot)}
+        agent = DeviceAgent(self._cpu, self._ota, self._diagnostics, self._actions(), self._features, facts)
         self._agent = agent
         agent.event(
             "start",

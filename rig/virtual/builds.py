@@ -22,16 +22,13 @@ from rig.idf.errors import FormatError
 from rig.idf.image import build_bootloader, build_image, parse
 from rig.idf.image_desc import APP_DESC_SIZE, BOOTLOADER_DESC_SIZE
 from rig.idf.partitions import OTADATA_SIZE, PartitionTable
+from rig.virtual.features import Features
 
 FIRMWARE = Path(__file__).resolve().parents[2] / "firmware_under_test"
 """Where variants and partition tables are kept in the repository."""
 
-CUT_LINE_GPIO = 10
-"""What Kconfig takes for CONFIG_RIG_CUT_LINE_GPIO."""
-
 _CONFIG_MARKER = b"\0rig boot config\0"
 _APP_MARKER = b"\0rig test app 1\0"
-_CUT_LINE_MARKER = b"\0rig cut line\0"
 _LENGTH = struct.Struct("<I")
 # together about what a bootloader and a small app take
 _BOOTLOADER_CODE = 16 * 1024
@@ -70,7 +67,7 @@ def make_build(
         flash_size = int(sdkconfig["ESPTOOLPY_FLASHSIZE"].removesuffix("MB")) * 0x100000
         table.verify(flash_size, table_offset=config.partition_table_offset, idf_version=idf_version)
         size_name = sdkconfig["ESPTOOLPY_FLASHSIZE"]
-        extras = _extras(settings)
+        extras = Features.from_sdkconfig(settings).marked()
         bootloader = _bootloader(config, idf_version, size_name, extras)
         app = _app(config, version, project, secure_version, idf_version, size_name, extras)
     except FormatError as error:
@@ -122,19 +119,6 @@ def embedded_config(image: bytes) -> BootConfig | None:
             if segment.data[desc_size:].startswith(_CONFIG_MARKER):
                 return _read_rules(segment.data[desc_size + len(_CONFIG_MARKER) :])
     return None
-
-
-def cut_line_gpio(image: bytes) -> int | None:
-    """The GPIO of the cut line that a bootloader or app made here was built with, if it was."""
-    at = image.find(_CUT_LINE_MARKER)
-    return None if at < 0 else image[at + len(_CUT_LINE_MARKER)]
-
-
-def _extras(settings: Mapping[str, Any]) -> bytes:
-    """What images carry besides the rules."""
-    if settings.get("RIG_CUT_LINE") is not True:
-        return b""
-    return _CUT_LINE_MARKER + bytes([int(settings.get("RIG_CUT_LINE_GPIO", CUT_LINE_GPIO))])
 
 
 def _rules(config: BootConfig) -> bytes:

@@ -11,10 +11,11 @@ from rig.idf.errors import FormatError
 from rig.idf.image import AppImage, BootloaderDesc, extent, parse
 from rig.idf.partitions import MAX_LENGTH, PartitionTable
 from rig.virtual.app import Hang, TestApp
-from rig.virtual.builds import cut_line_gpio, embedded_config
+from rig.virtual.builds import embedded_config
 from rig.virtual.console_log import ConsoleLog, full_version
 from rig.virtual.cpu import Cpu, ResetReason
 from rig.virtual.cut_line import line_of
+from rig.virtual.features import Features
 from rig.virtual.on_chip import ChipMemory, perform
 from rig.virtual.ota import RunningImage, app_config
 from rig.virtual.startup_lines import AppFacts, BuildStamp, print_app_start, print_bootloader_banner
@@ -86,7 +87,7 @@ def _take_cut_line(cpu: Cpu, config: BootConfig) -> None:
     if line is None or not line.waits:
         return
     content = _image_bytes(cpu, CHIPS[config.chip].bootloader_offset, LONGEST_BOOTLOADER)
-    if cut_line_gpio(content) is not None:
+    if Features.find(content).cut_line_gpio is not None:
         line.count()
 
 
@@ -125,7 +126,8 @@ def _run_app(cpu: Cpu, bootloader: BootConfig, result: BootResult) -> None:
     )
     print_app_start(log, config, facts)
     try:
-        TestApp(cpu, log, table, RunningImage(result.slot, part, desc, config)).main()
+        features = Features.find(cpu.flash.read(part.offset, image.length))
+        TestApp(cpu, log, table, RunningImage(result.slot, part, desc, config), features).main()
     except Hang:
         return
 

@@ -243,7 +243,7 @@ def on_ping(work: Callable[[Ota], object]) -> Fault:
     real = COMMANDS["ping"]
 
     def ping(self: DeviceAgent, args: Mapping[str, str]) -> Any:
-        work(self._ota)
+        work(self.ota)
         return real(self, args)
 
     return lambda monkeypatch: monkeypatch.setitem(COMMANDS, "ping", ping)
@@ -264,6 +264,6 @@ def restarting(command: str, reason: ResetReason) -> Fault:
     """The chip resets for `reason` while the app works on `command`."""
 
     def handle(self: DeviceAgent, _: Mapping[str, str]) -> Any:
-        self._cpu.restart(reason)
+        self.cpu.restart(reason)
 
     return lambda monkeypatch: monkeypatch.setitem(COMMANDS, command, handle)

@@ -254,7 +254,7 @@ def test_an_app_that_never_comes_up_is_not_passed_by_a_test_that_does_not_wait_f
 
 def test_an_app_that_falls_silent_after_its_start_is_inconclusive(trial, monkeypatch):
     monkeypatch.setitem(RULES, "otadata", RULES["otadata"]._replace(limit=0.2))
-    monkeypatch.setattr(faulty.DeviceAgent, "serve", lambda self, until=None: self._cpu.hang())
+    monkeypatch.setattr(faulty.DeviceAgent, "serve", lambda self, until=None: self.cpu.hang())
     verdict, reason = verdict_of(trial, starts_for_the_first_time)
     assert verdict is UNSURE
     assert "no answer to 'otadata'" in reason

@@ -13,9 +13,9 @@ from rig.protocol import Line, encode_line
 from rig.updates.agent import AgentError
 from rig.updates.agent_results import CutLine as Armed
 from rig.virtual import cut_line
-from rig.virtual.builds import CUT_LINE_GPIO
 from rig.virtual.cpu import ChipHalted, Cpu, ResetReason
 from rig.virtual.cut_line import CutLine, Setting, Where, line_of
+from rig.virtual.features import CUT_LINE_GPIO
 from rig.virtual.nor import ERASE_SECTOR_S, PROGRAM_PAGE_S, NorFlash
 from rig.virtual.tap import MAX_UNDEFINED
 from tests.rig.device import PATIENCE_S, Device, app, build, make_device
