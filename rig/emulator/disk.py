@@ -17,6 +17,8 @@ from rig.idf.effects import SECTOR_SIZE, Erase, Program
 from rig.idf.memory import FlashImage
 
 PAGE_SIZE = 0x100
+LATE_WRITES = 64
+"""An erase may come behind so many writes at most: QEMU has 16 requests under way (block/nbd.c, MAX_NBD_REQUESTS)."""
 ERASED_SECTOR = b"\xff" * SECTOR_SIZE
 
 FlashMutation = Erase | Program
@@ -108,6 +110,8 @@ class Disk:
         self._matched = 0
         self._fired = threading.Event()
         self._frozen = False
+        self._early: dict[int, tuple[int, int]] = {}
+        """Sectors programmed before their erase came: number of that write, and the offset that shows it."""
         self.counts: Counter[str] = Counter()
         """Mutations carried out, in full or in part: `erase`, `program`; further `write` for all write requests."""
         self.on_cut: Callable[[], None] = _nothing
@@ -134,11 +138,32 @@ class Disk:
             if self._frozen:
                 raise Gone("flash has no power")
             self.counts["write"] += 1
+            self._complain_of_erases_that_never_came()
             split = mutations_of(offset, data, self._image.read(offset, len(data)))
+            if len(data) < SECTOR_SIZE and self._is_early(offset, split):
+                return
             if split.impossible is not None:
-                self.on_impossible(f"a program at flash {split.impossible:#x} would set bits that are 0")
+                self.on_impossible(_said(split.impossible))
             for mutation in split.mutations:
+                if isinstance(mutation, Erase):
+                    self._early.pop(mutation.offset, None)
                 self._carry_out(mutation)
+
+    def _is_early(self, offset: int, split: Split) -> bool:
+        """Whether the erase of that sector is still under way: it will bring what this write programs, too.
+
+        Requests that had to wait may overtake each other in QEMU; each then has what its flash holds by that time.
+        """
+        sector = offset - offset % SECTOR_SIZE
+        if split.impossible is not None:
+            self._early.setdefault(sector, (self.counts["write"], split.impossible))
+        return sector in self._early
+
+    def _complain_of_erases_that_never_came(self) -> None:
+        for sector, (number, impossible) in list(self._early.items()):
+            if self.counts["write"] - number > LATE_WRITES:
+                del self._early[sector]
+                self.on_impossible(_said(impossible))
 
     def load(self, offset: int, data: bytes) -> None:
         """Put `data` in place from outside the chip: neither counted nor observed."""
@@ -149,6 +174,7 @@ class Disk:
         """Power is back."""
         with self._lock:
             self._frozen = False
+            self._early.clear()
 
     def arm(self, cut: DiskCut) -> None:
         """Lose power at `cut`; counting starts now. Replaces an earlier cut."""
@@ -205,6 +231,10 @@ class Disk:
 def _matches(cut: DiskCut, mutation: FlashMutation) -> bool:
     kind, size = ("erase", SECTOR_SIZE) if isinstance(mutation, Erase) else ("program", len(mutation.data))
     return cut.kind in (kind, "any") and mutation.offset + size > cut.start and mutation.offset < cut.end
+
+
+def _said(impossible: int) -> str:
+    return f"a program at flash {impossible:#x} would set bits that are 0"
 
 
 def _nothing() -> None:
