@@ -24,9 +24,9 @@ from rig.updates.agent_results import (
     Slots,
     TableInfo,
     UpdateStarted,
-    UrlUpdate,
 )
 from rig.updates.agent_rules import OPTIONAL_RULES, RULES, SHORT, Rule
+from rig.updates.agent_url import AS_USUAL, PIECE, UrlOptions, UrlUpdate
 
 OUTCOMES = ("pass", "fail", "hang", "panic", "watchdog", "reboot", "delay", "manual")
 ATTEMPTS = 3
@@ -56,22 +56,24 @@ class AgentTimeout(BenchFault):
 
 
 class AgentError(FirmwareFault):
-    """The device answered `err`, or ended a transfer with `fail`; `error` is the ESP-IDF name."""
+    """The device answered `err`, or ended a transfer with `fail`; `error` is the ESP-IDF name.
 
-    def __init__(self, command: str, error: str, text: str | None, board: str | None) -> None:
+    `offset`: bytes of a download that are in the slot, None when nothing was touched (PROTOCOL.md, 8.1).
+    """
+
+    def __init__(
+        self, command: str, error: str, text: str | None, board: str | None, offset: int | None = None
+    ) -> None:
         detail = f": {text}" if text else ""
         super().__init__(f"the agent answered {command!r} with {error}{detail}", board=board)
         self.command = command
         self.error = error
         self.text = text
+        self.offset = offset
 
 
 class DeviceRestarted(FirmwareFault):
     """The app started anew while an answer or an acknowledgement was due."""
-
-
-CA_PIECE = 100
-"""Bytes of a certificate in one `ca` request: a line has 512, and a byte may need three of them."""
 
 
 class Agent:
@@ -232,31 +234,40 @@ class Agent:
 
     # --- what an app may lack (PROTOCOL.md, section 8) -------------------------------------------------------------
 
-    def network(self, ssid: str | None = None, password: str | None = None, wait: int | None = None) -> Network:
-        """Start Ethernet or Wi-Fi, wait up to `wait` seconds (else 20) for an address; how far it came."""
-        given = {"ssid": ssid, "password": password, "wait": None if wait is None else str(wait)}
+    def network(
+        self,
+        ssid: str | None = None,
+        password: str | None = None,
+        wait: int | None = None,
+        time: int | None = None,
+    ) -> Network:
+        """Start Ethernet or Wi-Fi, wait up to `wait` seconds (else 20) for an address; how far it came.
+
+        `time` sets the device's clock, in seconds since 1970.
+        """
+        numbers = {"wait": wait, "time": time}
+        given = {"ssid": ssid, "password": password} | {name: _text(number) for name, number in numbers.items()}
         return Network.read(self.request("net", **_without_none(given)))
 
     def set_ca(self, pem: bytes) -> None:
         """Give the device the certificates (PEM) of the update server's authority, until its next reset."""
+        self._send_pieces("ca", pem)
+
+    def set_image_key(self, pem: bytes) -> None:
+        """Give the device the private key (PEM) of pre-encrypted images, until its next reset."""
+        self._send_pieces("image_key", pem)
+
+    def _send_pieces(self, command: str, pem: bytes) -> None:
         text = pem.decode("ascii")
-        for offset in range(0, len(text), CA_PIECE):
-            self.request("ca", offset=str(offset), data=text[offset : offset + CA_PIECE])
+        for offset in range(0, len(text), PIECE):
+            self.request(command, offset=str(offset), data=text[offset : offset + PIECE])
 
-    def update_url(
-        self,
-        url: str,
-        slot: str = "next",
-        sha256: str | None = None,
-        common_name: str | None = None,
-        timeout: int | None = None,
-    ) -> UrlUpdate:
-        """Have the device download an image into a slot, up to esp_ota_end; boots nothing.
+    def update_url(self, url: str, options: UrlOptions = AS_USUAL) -> UrlUpdate:
+        """Have the device download an image as esp_https_ota does and choose it for the next boot.
 
-        `timeout` is the device's for the network, in seconds. AgentError as section 8 says.
+        AgentError as section 8.1 says, with the `offset` it came to.
         """
-        given = {"sha256": sha256, "common_name": common_name, "timeout": None if timeout is None else str(timeout)}
-        return UrlUpdate.read(self.request("update_url", url=url, slot=slot, **_without_none(given)))
+        return UrlUpdate.read(self.request("update_url", url=url, **options.fields()))
 
     def begin_gap_probe(self, period_us: int | None = None) -> int:
         """Start two timers that interrupt all the time; the period in microseconds."""
@@ -320,7 +331,9 @@ class Agent:
 
     def failure(self, command: str, line: Line) -> AgentError:
         """The error an `err` or `fail` line reports."""
-        return AgentError(command, line.fields.get("error", "ESP_FAIL"), line.fields.get("text"), self._board)
+        said = Fields(f"answer to {command!r}", line.fields, self._board)
+        error = said.optional("error") or "ESP_FAIL"
+        return AgentError(command, error, said.optional("text"), self._board, said.optional_number("offset"))
 
     def restarted(self, when: str) -> DeviceRestarted:
         return DeviceRestarted(f"the app started anew {when}", board=self._board, hint="the console log says why")
@@ -376,6 +389,10 @@ def _concerns(line: Line, number: int, rule: Rule) -> bool:
 
 def _without_none(fields: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _text(number: int | None) -> str | None:
+    return None if number is None else str(number)
 
 
 def _is_start(line: Line) -> bool:

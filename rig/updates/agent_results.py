@@ -32,6 +32,9 @@ class Fields:
         except ValueError:
             raise self._fault(f"has {name}={value!r}, which is no number") from None
 
+    def optional_number(self, name: str) -> int | None:
+        return None if self.optional(name) is None else self.number(name)
+
     def flag(self, name: str) -> bool:
         value = self.text(name)
         if value not in ("0", "1"):
@@ -239,25 +242,6 @@ class Network:
             kind=fields.text("kind"),
             link=fields.flag("link"),
             ip=None if ip == "0.0.0.0" else ip,
-            power_save=fields.slot_or_none("power_save"),
-        )
-
-
-@dataclass(frozen=True)
-class UrlUpdate:
-    """`length` bytes were downloaded into `slot` at `offset`; `power_save` is the mode meanwhile, None for none."""
-
-    slot: str
-    offset: int
-    length: int
-    power_save: str | None
-
-    @classmethod
-    def read(cls, fields: Fields) -> UrlUpdate:
-        return cls(
-            slot=fields.text("slot"),
-            offset=fields.number("offset"),
-            length=fields.number("length"),
             power_save=fields.slot_or_none("power_save"),
         )
 

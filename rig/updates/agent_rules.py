@@ -33,6 +33,7 @@ RULES: Mapping[str, Rule] = {
 OPTIONAL_RULES: Mapping[str, Rule] = {
     "net": Rule(True, 90.0),
     "ca": Rule(True, 3.0),
+    "image_key": Rule(True, 3.0),
     "update_url": Rule(False, 900.0),
     "gap_begin": Rule(False, 3.0),
     "gap_end": Rule(False, 3.0),

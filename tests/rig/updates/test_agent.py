@@ -4,8 +4,9 @@ import pytest
 
 from rig.errors import BenchFault, FirmwareFault, UserError
 from rig.protocol import Line, encode_line, parse_line
-from rig.updates.agent import CA_PIECE, Agent, AgentError, AgentTimeout, DeviceRestarted
-from rig.updates.agent_results import Gaps, Network, UrlUpdate
+from rig.updates.agent import Agent, AgentError, AgentTimeout, DeviceRestarted
+from rig.updates.agent_results import Gaps, Network
+from rig.updates.agent_url import PIECE, UrlOptions, UrlUpdate
 
 OK_HELLO = {
     "protocol": "1",
@@ -220,31 +221,60 @@ def test_the_network_is_told_with_its_address_or_without():
     down = ok(kind="ethernet", link="0", ip="0.0.0.0", power_save="-")
     script = Script(up, down)
     agent = Agent(script)
-    assert agent.network("house", "secret", wait=5) == Network("wifi", True, "10.0.2.15", "min")
+    assert agent.network("house", "secret", wait=5, time=1767225600) == Network("wifi", True, "10.0.2.15", "min")
     assert agent.network() == Network("ethernet", False, None, None)
     assert [dict(request.fields) for request in script.requests] == [
-        {"ssid": "house", "password": "secret", "wait": "5"},
+        {"ssid": "house", "password": "secret", "wait": "5", "time": "1767225600"},
         {},
     ]
 
 
-def test_certificates_of_any_length_go_in_pieces_that_fit_a_line():
+@pytest.mark.parametrize(("command", "send"), [("ca", Agent.set_ca), ("image_key", Agent.set_image_key)])
+def test_certificates_and_keys_of_any_length_go_in_pieces_that_fit_a_line(command, send):
     pem = b"-----BEGIN CERTIFICATE-----\n" + b"%*=@\n" * 100
     script = Script(*[ok(size="0")] * 10)
-    Agent(script).set_ca(pem)
+    send(Agent(script), pem)
     fields = [request.fields for request in script.requests]
+    assert {request.word for request in script.requests} == {command}
     assert "".join(piece["data"] for piece in fields).encode() == pem
-    assert [int(piece["offset"]) for piece in fields] == list(range(0, len(pem), CA_PIECE))
+    assert [int(piece["offset"]) for piece in fields] == list(range(0, len(pem), PIECE))
 
 
 def test_an_update_from_a_url_is_awaited_behind_its_progress():
     def downloads(request):
         progress = [encode_line(Line(request.id, "ack", {"offset": str(n)})).rstrip() for n in (32768, 65536)]
-        return progress + ok(slot="ota_1", offset="0x1f0000", length="70000", power_save="none")(request)
+        done = ok(slot="ota_1", offset="0x1f0000", length="70000", boot="ota_1", power_save="none")
+        return progress + done(request)
 
     script = Script(downloads)
-    assert Agent(script).update_url("https://a/b?c=d", sha256="ab") == UrlUpdate("ota_1", 0x1F0000, 70000, "none")
-    assert script.requests[0].fields == {"url": "https://a/b?c=d", "slot": "next", "sha256": "ab"}
+    assert Agent(script).update_url("https://a/b?c=d") == UrlUpdate("ota_1", 0x1F0000, 70000, "ota_1", "none")
+    assert script.requests[0].fields == {"url": "https://a/b?c=d"}
+
+
+def test_what_is_wanted_of_an_update_from_a_url_is_sent():
+    script = Script(err("ESP_FAIL", "why"))
+    options = UrlOptions("house", timeout=5, check="none", request_size=4096, resume=True, power_save="keep")
+    with pytest.raises(AgentError):
+        Agent(script).update_url("http://a/b", options)
+    assert script.requests[0].fields == {
+        "url": "http://a/b",
+        "common_name": "house",
+        "timeout": "5",
+        "check": "none",
+        "request_size": "4096",
+        "resume": "1",
+        "power_save": "keep",
+    }
+
+
+@pytest.mark.parametrize(("said", "offset"), [({}, None), ({"offset": "0"}, 0), ({"offset": "40960"}, 40960)])
+def test_a_failed_download_tells_how_far_it_came(said, offset):
+    def fails(request):
+        return [encode_line(Line(request.id, "err", {"error": "ESP_FAIL", **said})).rstrip()]
+
+    with pytest.raises(AgentError) as hit:
+        Agent(Script(fails)).update_url("http://a/b")
+    assert hit.value.offset == offset
 
 
 def test_an_update_from_a_url_is_never_asked_for_twice():
