@@ -5,6 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 4
 
+# The tests start hundreds of Python processes: none of them should compile what another one has compiled.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
+
 .PHONY: help qualify test lint types bench lock clean
 help:
 	@echo "make qualify  qualify OTA rollback on the boards of rig.toml, write reports/<time>/"

@@ -29,9 +29,11 @@ GRACE_S = 5.0
 COMPLAINT_LINES = 40
 LOG = "pytest.log"
 """What pytest itself printed, in the folder of its board."""
-PYTEST = (sys.executable, "-m", "pytest", "-q", "--color=no", "-p", "no:pytest_embedded", "-p", "no:cacheprovider")
+NO_PLUGINS = ("-p", "no:pytest_embedded", "-p", "no:hypothesispytest", "-p", "no:cacheprovider")
+PYTEST = (sys.executable, "-m", "pytest", "-q", "--color=no", *NO_PLUGINS)
 """pytest-embedded is used as a library. Its plugin forks a process in every worker, which keeps the pipe to xdist open
-when the worker dies: xdist would wait for it for ever. pytest's cache would be written by all boards at once."""
+when the worker dies: xdist would wait for it for ever. Hypothesis' plugin takes longer to load than all the rest.
+pytest's cache would be written by all boards at once."""
 NOTHING_SELECTED = 5
 FINISHED = (0, 1, NOTHING_SELECTED)
 """pytest's exit codes for having run to the end: all passed, some failed, none fitted."""
@@ -81,7 +83,7 @@ class Plan:
 
     `tests` is the folder of qualification tests. `folder`, of this board alone, receives evidence and pytest's output;
     results name their evidence relative to the folder above it. `variant` takes the place of the build variant
-    `rollback`.
+    `rollback`. `burn_efuses`: the board is meant to be spent.
     """
 
     config: Path
@@ -91,6 +93,7 @@ class Plan:
     jobs: int
     select: str | None = None
     variant: str | None = None
+    burn_efuses: bool = False
 
     def command(self) -> list[str]:
         arguments = [
@@ -100,6 +103,8 @@ class Plan:
         ]  # fmt: skip
         if self.variant is not None:
             arguments += ["--variant", self.variant]
+        if self.burn_efuses:
+            arguments += ["--burn-efuses", self.board]
         if self.jobs > 1:
             arguments += ["-n", str(self.jobs)]
         return arguments + _selection(self.select)

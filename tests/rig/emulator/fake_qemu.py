@@ -207,6 +207,9 @@ class Firmware:
     def do_raise(self, offset):
         self.flash.cells[int(offset, 16)] = 0xFF
         self.flash.sync(int(offset, 16), 1)
+        # So many that an erase which was overtaken would have come.
+        for _ in range(100):
+            self.flash.program(0x2000, b"\0")
         time.sleep(60)
 
     def do_many(self, offset, count):
