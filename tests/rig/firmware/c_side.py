@@ -1,4 +1,4 @@
-"""The pure C of `rig_agent`, compiled with the system's compiler and run as a process."""
+"""The firmware's pure C, compiled with the system's compiler and run as a process."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from rig.virtual.builds import FIRMWARE
 
 AGENT = FIRMWARE / "components" / "rig_agent"
 PURE = AGENT / "pure"
+NETWORK_PURE = FIRMWARE / "components" / "rig_network" / "pure"
+PRE_ENCRYPTED_PURE = FIRMWARE / "optional_components" / "rig_pre_encrypted" / "pure"
+PURE_FOLDERS = (PURE, NETWORK_PURE, PRE_ENCRYPTED_PURE)
 HERE = Path(__file__).parent
 
 _FLAGS = ("-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-g", "-O1")
@@ -45,9 +48,12 @@ def sanitizer_flags(cc: str, folder: Path) -> tuple[str, ...]:
 
 
 def compile_program(cc: str, name: str, folder: Path) -> Path:
-    """`name`.c of this folder with all of the agent's pure C; AssertionError with the compiler's words."""
-    sources = [HERE / f"{name}.c", *sorted(PURE.glob("*.c"))]
-    command = [cc, *_FLAGS, *sanitizer_flags(cc, folder), f"-I{PURE}", *map(str, sources), "-o", str(folder / name)]
+    """`name`.c of this folder with all of the pure C; AssertionError with the compiler's words."""
+    sources = [HERE / f"{name}.c", *sorted(source for pure in PURE_FOLDERS for source in pure.glob("*.c"))]
+    command = [
+        cc, *_FLAGS, *sanitizer_flags(cc, folder), *(f"-I{pure}" for pure in PURE_FOLDERS), *map(str, sources),
+        "-o", str(folder / name),
+    ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder / name
@@ -74,8 +80,8 @@ class CutRecord(NamedTuple):
     end: int
 
 
-class CSide:
-    """harness.c in a process of its own; every method is one operation."""
+class Piped:
+    """A program that includes pipe.h, in a process of its own."""
 
     def __init__(self, program: Path, errors: Path) -> None:
         self._program = program
@@ -95,9 +101,27 @@ class CSide:
         self._process.stdout.close()
         self._process.wait(10)
 
+    def ask(self, operation: str, payload: bytes) -> bytes:
+        """One operation."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(operation.encode() + struct.pack("<I", len(payload)) + payload)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass
+        head = self._process.stdout.read(4)
+        if len(head) < 4:
+            raise AssertionError(f"the C code died: {self._errors.read_text(errors='replace')[:4000]}")
+        return self._process.stdout.read(int.from_bytes(head, "little"))
+
+
+class CSide(Piped):
+    """harness.c; every method is one operation."""
+
     def parse(self, raw: bytes) -> tuple[int, Line | None, bool]:
         """Verdict, the line if it is good, and whether it is a request."""
-        answer = Reader(self._do("P", raw))
+        answer = Reader(self.ask("P", raw))
         verdict = answer.number(1)
         if verdict != GOOD:
             return verdict, None, False
@@ -113,37 +137,37 @@ class CSide:
         message = struct.pack("<I", number or 0) + _short(word)
         for name, value in fields:
             message += _short(name) + struct.pack("<H", len(value)) + value
-        return self._do("E", message)
+        return self.ask("E", message)
 
     def encode_numbers(self, number: int, data: bytes) -> bytes:
         """The line `numbers` with decimal, hex, flag and bytes."""
-        return self._do("#", struct.pack("<I", number) + data)
+        return self.ask("#", struct.pack("<I", number) + data)
 
     def number_argument(self, raw: bytes, name: str, low: int, high: int) -> int | None:
-        answer = Reader(self._do("A", _short(name) + struct.pack("<II", low, high) + raw))
+        answer = Reader(self.ask("A", _short(name) + struct.pack("<II", low, high) + raw))
         return answer.number(4) if answer.number(1) else None
 
     def text_argument(self, raw: bytes, name: str, room: int) -> tuple[bool, bool, bool, bytes]:
         """Whether it fits, is given, is 32 bytes in hexadecimal; and the text."""
-        answer = self._do("B", _short(name) + struct.pack("<H", room) + raw)
+        answer = self.ask("B", _short(name) + struct.pack("<H", room) + raw)
         return bool(answer[0]), bool(answer[1]), bool(answer[2]), answer[3:]
 
     def is_utf8(self, data: bytes) -> bool:
-        return self._do("U", data) == b"\x01"
+        return self.ask("U", data) == b"\x01"
 
     def crc32(self, data: bytes) -> int:
-        return int.from_bytes(self._do("C", data), "little")
+        return int.from_bytes(self.ask("C", data), "little")
 
     def number(self, text: bytes) -> int | None:
-        answer = Reader(self._do("N", text))
+        answer = Reader(self.ask("N", text))
         good, value = answer.number(1), answer.number(4)
         return value if good else None
 
     def sha256(self, data: bytes, piece: int) -> bytes:
-        return self._do("S", struct.pack("<H", piece) + data)
+        return self.ask("S", struct.pack("<H", piece) + data)
 
     def table(self, data: bytes) -> list[Row]:
-        answer = Reader(self._do("T", data))
+        answer = Reader(self.ask("T", data))
         count = answer.number(2)
         rows = [Row(*(answer.number(size) for size in (1, 1, 4, 4, 4)), answer.text()) for _ in range(count)]
         assert not answer.left
@@ -151,26 +175,26 @@ class CSide:
 
     def console_lines(self, pieces: Sequence[bytes]) -> list[bytes]:
         """The lines that come out when the UART receives `pieces`."""
-        self._do("I", b"")
+        self.ask("I", b"")
         lines = []
         for piece in pieces:
-            answer = Reader(self._do("i", piece))
+            answer = Reader(self.ask("i", piece))
             while answer.left:
                 lines.append(answer.text())
         return lines
 
     def frames(self, pieces: Sequence[bytes], max_payload: int) -> list[list[Frame | None]]:
         """What each piece completes; None for damage."""
-        self._do("F", struct.pack("<H", max_payload))
-        return [self._frames(Reader(self._do("f", piece))) for piece in pieces]
+        self.ask("F", struct.pack("<H", max_payload))
+        return [self._frames(Reader(self.ask("f", piece))) for piece in pieces]
 
     def transfer_begin(self, now: int, size: int, timeout: int, max_payload: int, refuse_at: int = 0xFFFFFFFF) -> None:
         """Times in ms; the flash refuses to write from offset `refuse_at` on."""
-        self._do("X", struct.pack("<IIIHI", now, size, timeout, max_payload, refuse_at))
+        self.ask("X", struct.pack("<IIIHI", now, size, timeout, max_payload, refuse_at))
 
     def transfer_take(self, now: int, data: bytes) -> tuple[list[tuple[str, object]], int, int]:
         """What was written (`w`) and said (`a`, `n`), the status, and ms left until the time limit."""
-        answer = Reader(self._do("x", struct.pack("<I", now) + data))
+        answer = Reader(self.ask("x", struct.pack("<I", now) + data))
         events: list[tuple[str, object]] = []
         while (kind := chr(answer.number(1))) != "s":
             events.append((kind, answer.text() if kind == "w" else answer.number(4)))
@@ -178,21 +202,21 @@ class CSide:
 
     def seal_record(self, record: CutRecord) -> bytes:
         """As it lies in RTC memory."""
-        return self._do("K", struct.pack("<5I", *record))
+        return self.ask("K", struct.pack("<5I", *record))
 
     def record_is_good(self, raw: bytes) -> bool:
-        return self._do("k", raw) == b"\x01"
+        return self.ask("k", raw) == b"\x01"
 
     def clear_record(self, raw: bytes) -> bytes:
-        return self._do("Z", raw)
+        return self.ask("Z", raw)
 
     def record_names(self, raw: bytes, program: bool, address: int, size: int) -> bool:
         """Whether an operation is one that the record counts."""
-        return self._do("n", raw + struct.pack("<BII", program, address, size)) == b"\x01"
+        return self.ask("n", raw + struct.pack("<BII", program, address, size)) == b"\x01"
 
     def flash_command(self, command: int, data_size: int) -> tuple[bool, int]:
         """Whether the command programs, and how many bytes it erases or programs."""
-        answer = Reader(self._do("o", struct.pack("<II", command, data_size)))
+        answer = Reader(self.ask("o", struct.pack("<II", command, data_size)))
         return bool(answer.number(1)), answer.number(4)
 
     def _frames(self, answer: Reader) -> list[Frame | None]:
@@ -203,19 +227,6 @@ class CSide:
             else:
                 found.append(None)
         return found
-
-    def _do(self, operation: str, payload: bytes) -> bytes:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(operation.encode() + struct.pack("<I", len(payload)) + payload)
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
-        head = self._process.stdout.read(4)
-        if len(head) < 4:
-            raise AssertionError(f"the C code died: {self._errors.read_text(errors='replace')[:4000]}")
-        return self._process.stdout.read(int.from_bytes(head, "little"))
 
 
 class Reader:

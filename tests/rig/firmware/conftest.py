@@ -3,6 +3,7 @@
 import pytest
 
 from tests.rig.firmware.c_side import CSide, compile_program, compiler
+from tests.rig.firmware.network_side import NetworkSide
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +25,10 @@ def c_side(cc, tmp_path_factory):
 def pipe_device(cc, tmp_path_factory):
     """The program of a device on a pipe."""
     return compile_program(cc, "pipe_device", tmp_path_factory.mktemp("pipe_device"))
+
+
+@pytest.fixture(scope="session")
+def network_side(cc, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("network_side")
+    with NetworkSide(compile_program(cc, "network_side", folder), folder / "errors") as running:
+        yield running

@@ -8,11 +8,12 @@ from rig.protocol import MAX_LINE, MAX_PAYLOAD, PROTOCOL_VERSION
 from rig.updates.agent import OUTCOMES
 from rig.updates.agent_rules import OPTIONAL_RULES, RULES
 from rig.virtual.builds import FIRMWARE, read_variant, variants
-from tests.rig.firmware.c_side import AGENT, PURE
+from tests.rig.firmware.c_side import AGENT, PURE, PURE_FOLDERS
 
 COMPONENTS = [*sorted(path.parent for path in FIRMWARE.glob("*/*/CMakeLists.txt")), FIRMWARE / "main"]
-SOURCES = sorted([*FIRMWARE.glob("main/*.[ch]"), *FIRMWARE.glob("components/**/*.[ch]")])
+SOURCES = sorted([*FIRMWARE.glob("main/*.[ch]"), *FIRMWARE.glob("*components/**/*.[ch]")])
 CONTRACT = (FIRMWARE / "PROTOCOL.md").read_text(encoding="utf-8")
+PROJECT = (FIRMWARE / "CMakeLists.txt").read_text(encoding="utf-8")
 
 
 def section(number):
@@ -44,7 +45,9 @@ def test_every_c_file_is_built_and_every_file_named_is_there(component):
     assert sorted(named) == sorted(str(path.relative_to(component)) for path in component.rglob("*.c"))
 
 
-@pytest.mark.parametrize("source", sorted(PURE.glob("*.[ch]")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "source", sorted(source for pure in PURE_FOLDERS for source in pure.glob("*.[ch]")), ids=lambda path: path.name
+)
 def test_pure_code_includes_c_and_itself_only(source):
     included = re.findall(r'^#include (["<][^">]+[">])', source.read_text(), re.MULTILINE)
     allowed = {f"<{name}.h>" for name in ("stdbool", "stddef", "stdint", "string")}
@@ -92,5 +95,21 @@ def test_a_variant_keeps_the_watchdog_that_ends_a_hung_app_and_the_log_that_is_e
 
 def test_the_network_is_in_the_build_of_the_variants_that_ask_for_it_only():
     asks = {name for name in variants() if read_variant(name).get("RIG_NETWORK")}
-    assert asks == {"network", "network_wifi", "pre_encrypted"}
+    assert asks == {"network", "network_wifi", "pre_encrypted", "pre_encrypted_flash_encryption"}
     assert "rig_network" not in (AGENT / "CMakeLists.txt").read_text()
+
+
+def test_only_variants_that_decrypt_fetch_a_component_of_others():
+    decrypts = {name for name in variants() if read_variant(name).get("ESP_HTTPS_OTA_DECRYPT_CB")}
+    assert decrypts == {"pre_encrypted", "pre_encrypted_flash_encryption"}
+    manifests = [path.relative_to(FIRMWARE).as_posix() for path in FIRMWARE.rglob("idf_component.yml")]
+    assert manifests == ["optional_components/rig_pre_encrypted/idf_component.yml"]
+    extra = re.search(r'if\((.*)\)\n +list\(APPEND EXTRA_COMPONENT_DIRS .*/optional_components"\)', PROJECT)[1]
+    assert extra == '"$ENV{ESP_HTTPS_OTA_DECRYPT_CB}" STREQUAL "ON"'
+
+
+@pytest.mark.parametrize("variant", ["network", "network_wifi", "pre_encrypted", "pre_encrypted_flash_encryption"])
+def test_a_variant_with_a_network_can_do_what_the_contract_says_of_it(variant):
+    settings = read_variant(variant)
+    wanted = ("ESP_HTTPS_OTA_ALLOW_HTTP", "ESP_HTTPS_OTA_ENABLE_PARTIAL_DOWNLOAD", "MBEDTLS_HAVE_TIME_DATE")
+    assert [name for name in wanted if settings.get(name) is not True] == []

@@ -6,7 +6,8 @@
  *   the app's diagnostics; rig_agent_report_diag();
  *   rig_agent_serve();
  *
- * The agent calls esp_ota_* only from its own task, and only while it holds rig_agent_lock().
+ * The agent calls esp_ota_* only from its own task, and only while it holds rig_agent_lock(); an update over the
+ * network lets go of it while it downloads, for nobody may wait for a server.
  */
 #pragma once
 

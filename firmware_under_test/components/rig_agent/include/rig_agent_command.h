@@ -18,6 +18,8 @@ typedef struct {
     const rig_line_t *request;
     rig_writer_t *answer; /**< fields of `ok` go here; not sent when an error is returned */
     char text[120];       /**< for a person, sent with an error unless empty */
+    bool begun;           /**< an image was being written: `offset` is sent with an error */
+    uint32_t offset;      /**< bytes of it in the slot */
     void (*then)(void);   /**< called once the answer has left the UART, if set */
 } rig_call_t;
 

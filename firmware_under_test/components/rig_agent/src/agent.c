@@ -183,13 +183,16 @@ static esp_err_t run_command(rig_call_t *call)
     return error;
 }
 
-static void send_error(uint32_t id, esp_err_t error, const char *text)
+static void send_error(const rig_call_t *call, uint32_t id, esp_err_t error)
 {
     char name[RIG_STATE_SIZE];
     rig_writer_begin(&s_answer, id, "err");
     rig_writer_text(&s_answer, "error", rig_error_name(error, name));
-    if (text[0] != '\0') {
-        rig_writer_text(&s_answer, "text", text);
+    if (call->text[0] != '\0') {
+        rig_writer_text(&s_answer, "text", call->text);
+    }
+    if (call->begun) {
+        rig_writer_number(&s_answer, "offset", call->offset);
     }
     rig_console_send(&s_answer);
 }
@@ -203,12 +206,12 @@ static void act_on(const rig_line_t *request)
     const esp_err_t error = run_command(&call);
     rig_agent_unlock();
     if (error != ESP_OK) {
-        send_error(id, error, call.text);
+        send_error(&call, id, error);
         return;
     }
     if (rig_console_send(&s_answer) == ESP_ERR_INVALID_SIZE) {
         /* A project or version text of many odd characters; the host must not wait for ever. */
-        send_error(id, ESP_ERR_INVALID_SIZE, "answer too long");
+        send_error(&call, id, rig_call_refuse(&call, ESP_ERR_INVALID_SIZE, "answer too long"));
     }
     if (call.then != NULL) {
         rig_console_drain();

@@ -7,6 +7,7 @@
 #include "esp_log.h"
 #include "esp_ota_ops.h"
 #include "rig_agent.h"
+#include "rig_agent_download.h"
 #include "rig_args.h"
 #include "sdkconfig.h"
 #include "slots.h"
@@ -69,6 +70,7 @@ static esp_err_t set_boot(rig_call_t *call)
     if (slot == NULL) {
         return rig_call_refuse(call, ESP_ERR_INVALID_ARG, "no such slot");
     }
+    rig_download_forget();
     const esp_err_t error = esp_ota_set_boot_partition(slot);
     if (error == ESP_OK) {
         rig_slot_add(call->answer, "boot", esp_ota_get_boot_partition());

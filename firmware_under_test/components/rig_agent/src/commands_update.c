@@ -6,6 +6,7 @@
 #include "esp_ota_ops.h"
 #include "esp_timer.h"
 #include "rig_agent.h"
+#include "rig_agent_download.h"
 #include "rig_args.h"
 #include "rig_frames.h"
 #include "rig_sha256.h"
@@ -168,6 +169,7 @@ static esp_err_t update_begin(rig_call_t *call)
         error = read_mode(call, size, &image_size);
     }
     if (error == ESP_OK) {
+        rig_download_forget();
         error = esp_ota_begin(slot, image_size, &handle);
     }
     if (error != ESP_OK) {

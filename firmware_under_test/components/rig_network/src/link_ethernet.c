@@ -31,8 +31,8 @@ static esp_err_t install(esp_eth_handle_t *driver)
     eth_phy_config_t phy_config = ETH_PHY_DEFAULT_CONFIG();
     phy_config.autonego_timeout_ms = AUTONEGOTIATION_MS;
     esp_eth_mac_t *mac = esp_eth_mac_new_openeth(&mac_config);
-    /* QEMU's card has a DP83848; its driver left ESP-IDF with v6.0. */
-#if ESP_IDF_VERSION >= ESP_IDF_VERSION_VAL(5, 4, 0)
+    /* QEMU's card has a DP83848; its driver left ESP-IDF with v6.0, and only since then the generic one comes along. */
+#if ESP_IDF_VERSION >= ESP_IDF_VERSION_VAL(6, 0, 0)
     esp_eth_phy_t *phy = esp_eth_phy_new_generic(&phy_config);
 #else
     esp_eth_phy_t *phy = esp_eth_phy_new_dp83848(&phy_config);

@@ -2,10 +2,13 @@
 #include <string.h>
 
 #include "esp_event.h"
+#include "esp_log.h"
 #include "esp_wifi.h"
 #include "network.h"
 
 const char *const rig_link_kind = "wifi";
+
+static const char *TAG = "rig_network";
 
 static esp_netif_t *s_netif;
 static volatile bool s_up;
@@ -91,13 +94,18 @@ const char *rig_link_power_save(void)
 
 void rig_link_stay_awake(void)
 {
+    const char *before = rig_link_power_save();
     if (esp_wifi_get_ps(&s_before) != ESP_OK) {
         s_before = WIFI_PS_NONE;
     }
-    esp_wifi_set_ps(WIFI_PS_NONE);
+    if (s_before != WIFI_PS_NONE && esp_wifi_set_ps(WIFI_PS_NONE) == ESP_OK) {
+        ESP_LOGI(TAG, "power save %s (was %s)", rig_link_power_save(), before);
+    }
 }
 
 void rig_link_may_sleep(void)
 {
-    esp_wifi_set_ps(s_before);
+    if (s_before != WIFI_PS_NONE && esp_wifi_set_ps(s_before) == ESP_OK) {
+        ESP_LOGI(TAG, "power save %s (as before)", rig_link_power_save());
+    }
 }

@@ -2,13 +2,17 @@
 #include "network.h"
 
 #include <stdio.h>
-#include <string.h>
+#include <sys/time.h>
 
 #include "esp_event.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
 #include "rig_args.h"
 #include "rig_network.h"
+#include "sdkconfig.h"
+#if CONFIG_ESP_HTTPS_OTA_DECRYPT_CB
+#include "rig_pre_encrypted.h"
+#endif
 
 #define WAIT_DEFAULT_S 20
 #define WAIT_MAX_S 60
@@ -46,11 +50,26 @@ static esp_err_t start(rig_call_t *call)
     return error == ESP_OK ? rig_link_start(ssid, password) : error;
 }
 
+/* As SNTP would: the dates of certificates are checked against it. */
+static esp_err_t set_time(rig_call_t *call)
+{
+    uint32_t seconds;
+    if (!rig_arg_given(call->request, "time")) {
+        return ESP_OK;
+    }
+    const esp_err_t error = rig_call_number(call, "time", 0, UINT32_MAX, &seconds);
+    if (error == ESP_OK) {
+        const struct timeval now = {.tv_sec = (time_t)seconds};
+        settimeofday(&now, NULL);
+    }
+    return error;
+}
+
 static esp_err_t net(rig_call_t *call)
 {
     uint32_t seconds = WAIT_DEFAULT_S;
-    esp_err_t error = ESP_OK;
-    if (rig_arg_given(call->request, "wait")) {
+    esp_err_t error = set_time(call);
+    if (error == ESP_OK && rig_arg_given(call->request, "wait")) {
         error = rig_call_number(call, "wait", 0, WAIT_MAX_S, &seconds);
     }
     if (error == ESP_OK) {
@@ -80,6 +99,9 @@ esp_err_t rig_network_add_commands(void)
         {"net", net, true},
         {"ca", rig_command_ca, false},
         {"update_url", rig_command_update_url, true},
+#if CONFIG_ESP_HTTPS_OTA_DECRYPT_CB
+        {"image_key", rig_command_image_key, false},
+#endif
     };
     return rig_agent_add_commands(commands, sizeof(commands) / sizeof(commands[0]));
 }

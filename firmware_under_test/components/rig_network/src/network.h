@@ -8,9 +8,6 @@
 #include "esp_netif.h"
 #include "rig_agent_command.h"
 
-/** Room for the certificates of a server's authority in PEM, NUL included */
-#define RIG_CA_SIZE 6144
-
 /** @brief `ethernet` or `wifi` */
 extern const char *const rig_link_kind;
 
