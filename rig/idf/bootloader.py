@@ -1,9 +1,9 @@
 """The reference model of the second-stage bootloader: which slot boots, what it writes and logs, in which order.
 
 Follows bootloader_start.c (`select_partition_number`, `selected_boot_partition`) and bootloader_utility.c
-(`bootloader_utility_load_boot_image`) of ESP-IDF v4.4.8, v5.1.7, v5.5.5, v6.0.2 and v6.1-beta1. Not modelled: flash
-encryption, secure boot, fast boot from deep sleep, RTC retained memory, debug lines of `esp_image`, `bootloader_flash`
-and `efuse`, and any line of VERBOSE.
+(`bootloader_utility_load_boot_image`) of ESP-IDF v4.4.8, v5.1.7, v5.5.5, v6.0.2 and v6.1-beta1. Flash encryption
+is the memory's business; not modelled: the encryption of flash at the first boot, secure boot, fast boot from deep
+sleep, RTC retained memory, debug lines of `esp_image`, `bootloader_flash` and `efuse`, and any line of VERBOSE.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def _load(memory: Memory, slots: BootSlots, config: BootConfig, start: Start) ->
             yield Log("D", "boot", text)
         allowed = True
         if config.anti_rollback:
-            allowed = yield from passes_anti_rollback(memory, place)
+            allowed = yield from passes_anti_rollback(memory, place, config)
         if allowed:
             tried.append(_NAMES[index])
             if (yield from _load_image(memory, place, config)):
@@ -225,7 +225,7 @@ def _load_test_only(memory: Memory, slots: BootSlots, config: BootConfig) -> Ste
 
 def _load_test(memory: Memory, place: Place, config: BootConfig, tried: list[str]) -> Steps[bool]:
     if config.anti_rollback:
-        allowed = yield from passes_anti_rollback(memory, place)
+        allowed = yield from passes_anti_rollback(memory, place, config)
         if not allowed:
             return False
     if place.size == 0:

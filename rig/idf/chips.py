@@ -25,7 +25,8 @@ class Chip:
 
     `bootloader_offset` is a flash offset in bytes, `mmu_page_sizes` are bytes (more than one: the app says which),
     `rtc_ram`: where a segment may be copied to besides `iram` and `dram` (RTC memory; ESP32-P4: its SPM too),
-    `secure_version_bits` is the widest anti-rollback eFuse field, revisions are major * 100 + minor.
+    `secure_version_bits` is the anti-rollback eFuse field (components/efuse/<chip>/esp_efuse_table.csv),
+    `secure_version_option` the most that Kconfig lets a build claim of it, revisions are major * 100 + minor.
     `wide_flash`: flash above 16 MiB may be mapped, so from ESP-IDF v5.5 segments are not held to 16 MiB.
     `flash_frequency`: ESP-IDF's default as esptool names it, and its code in the image header.
     """
@@ -45,6 +46,7 @@ class Chip:
     wide_flash: bool = False
     flash_frequency: tuple[str, int] = ("80m", 0xF)
     secure_version_bits: int = 16
+    secure_version_option: int = 16
     revision: int = 100
     min_revision: int = 0
     max_revision: int = 199
@@ -74,6 +76,7 @@ _ALL = (
         rtc_ram=((0x400C0000, 0x400C2000), (0x3FF80000, 0x3FF82000), (0x50000000, 0x50002000)),
         flash_frequency=("40m", 0x0),
         secure_version_bits=32,
+        secure_version_option=32,
         revision=300,
         max_revision=399,
     ),
@@ -128,6 +131,7 @@ _ALL = (
         mmu_page_sizes=_CONFIGURABLE_PAGES,
         mmu_page_configurable=True,
         secure_version_bits=4,
+        secure_version_option=4,
         revision=200,
         min_revision=100,
         max_revision=299,

@@ -9,6 +9,7 @@ from typing import Any
 
 from rig.idf.chips import PAGE_64K, chip
 from rig.idf.errors import FormatError
+from rig.idf.signature_block import Scheme
 
 IDF_VERSIONS = ("v4.4", "v5.1", "v5.5", "v6.0", "v6.1")
 """One name for each stretch of releases that behave alike; `idf_family` maps a release onto it."""
@@ -16,6 +17,8 @@ IDF_VERSIONS = ("v4.4", "v5.1", "v5.5", "v6.0", "v6.1")
 LOG_LEVELS = ("NONE", "ERROR", "WARN", "INFO", "DEBUG", "VERBOSE")
 
 _FAMILY_STARTS = (((4, 0), "v4.4"), ((5, 0), "v5.1"), ((5, 5), "v5.5"), ((6, 0), "v6.0"), ((6, 1), "v6.1"))
+_ONLY_ECDSA = ("esp32c2",)
+"""Chips without SOC_SECURE_BOOT_V2_RSA."""
 _NUMBERS = {"v4.4": (4, 4), "v5.1": (5, 1), "v5.5": (5, 5), "v6.0": (6, 0), "v6.1": (6, 1)}
 
 
@@ -32,7 +35,9 @@ class BootConfig:
     """One bootloader's rules.
 
     `chip_revision` and `efuse_block_revision` are the chip's own (major * 100 + minor); `secure_version_bits` is
-    CONFIG_BOOTLOADER_APP_SEC_VER_SIZE_EFUSE_FIELD; `partition_table_offset` and `mmu_page_size` are bytes.
+    CONFIG_BOOTLOADER_APP_SEC_VER_SIZE_EFUSE_FIELD, or the chip's field if that is narrower; `partition_table_offset`
+    and `mmu_page_size` are bytes. `signed_updates`: the scheme of CONFIG_SECURE_SIGNED_ON_UPDATE_NO_SECURE_BOOT; the
+    app checks, the bootloader only wants room for the signature. Scheme V1 and secure boot itself are not modelled.
     """
 
     idf_version: str = "v5.5"
@@ -47,6 +52,7 @@ class BootConfig:
     partition_table_offset: int = 0x8000
     mmu_page_size: int = PAGE_64K
     efuse_block_revision: int = 0
+    signed_updates: Scheme | None = None
 
     @property
     def idf(self) -> tuple[int, int]:
@@ -70,10 +76,10 @@ class BootConfig:
         if not 0 <= level < len(LOG_LEVELS):
             raise FormatError(f"BOOTLOADER_LOG_LEVEL is {level}; allowed: 0 (NONE) to 5 (VERBOSE)")
         bits = _number(sdkconfig, "BOOTLOADER_APP_SEC_VER_SIZE_EFUSE_FIELD", target.secure_version_bits)
-        if not 1 <= bits <= target.secure_version_bits:
+        if not 1 <= bits <= target.secure_version_option:
             raise FormatError(
                 f"BOOTLOADER_APP_SEC_VER_SIZE_EFUSE_FIELD is {bits}; "
-                f"allowed on {target.name}: 1 to {target.secure_version_bits}"
+                f"allowed on {target.name}: 1 to {target.secure_version_option}"
             )
         page = _number(sdkconfig, "MMU_PAGE_SIZE", PAGE_64K)
         if page not in target.mmu_page_sizes:
@@ -88,12 +94,13 @@ class BootConfig:
             or _flag(sdkconfig, "BOOTLOADER_APP_ROLLBACK_ENABLE")
             or _flag(sdkconfig, "APP_ROLLBACK_ENABLE"),
             anti_rollback=anti_rollback,
-            secure_version_bits=bits,
+            secure_version_bits=min(bits, target.secure_version_bits),
             factory_reset=reset,
             test_app_pin=_flag(sdkconfig, "BOOTLOADER_APP_TEST"),
             log_level=LOG_LEVELS[level],
             partition_table_offset=_number(sdkconfig, "PARTITION_TABLE_OFFSET", 0x8000),
             mmu_page_size=page,
+            signed_updates=_signed_updates(sdkconfig, target.name),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -138,6 +145,18 @@ def idf_family(version: str) -> str:
     if family is None:
         raise FormatError(f"ESP-IDF {version} has no app rollback as modelled here; v4.4 and later are known")
     return family
+
+
+def _signed_updates(sdkconfig: Mapping[str, Any], chip_name: str) -> Scheme | None:
+    required = _flag(sdkconfig, "SECURE_SIGNED_APPS_NO_SECURE_BOOT")
+    on_update = "SECURE_SIGNED_ON_UPDATE_NO_SECURE_BOOT"
+    # the second is on by default where the first is
+    if not required or not _flag({on_update: True} | dict(sdkconfig), on_update):
+        return None
+    if _flag(sdkconfig, "SECURE_SIGNED_APPS_ECDSA_SCHEME"):
+        return None
+    ecdsa = chip_name in _ONLY_ECDSA or _flag(sdkconfig, "SECURE_SIGNED_APPS_ECDSA_V2_SCHEME")
+    return "ecdsa" if ecdsa else "rsa"
 
 
 def _flag(sdkconfig: Mapping[str, Any], key: str) -> bool:

@@ -1,7 +1,8 @@
 """What the bootloader and the app find when they verify an image in flash.
 
 Follows `image_load` in components/bootloader_support/src/esp_image_format.c and `bootloader_common_check_chip_validity`
-in bootloader_common_loader.c of ESP-IDF v4.4.8, v5.1.7, v5.5.5, v6.0.2 and v6.1-beta1, without secure boot.
+in bootloader_common_loader.c of ESP-IDF v4.4.8, v5.1.7, v5.5.5, v6.0.2 and v6.1-beta1, without secure boot. Signatures:
+rig.idf.signature.
 Not modelled: the bootloader's refusal to load a RAM segment over itself (where it lies is up to its linker), and that
 v4.4 and v5.1 with anti-rollback take a first segment of more than 3 MiB for one without descriptor.
 """
@@ -14,7 +15,8 @@ from typing import NamedTuple
 
 from rig.idf.chips import CHIPS, Chip, chip
 from rig.idf.config import BootConfig
-from rig.idf.effects import Log, Memory
+from rig.idf.effects import SECTOR_SIZE, Log, Memory
+from rig.idf.signature_block import signature_offset
 
 MAGIC = 0xE9
 DESC_MAGIC = 0xABCD5432
@@ -40,7 +42,8 @@ _PAGE_SIZE_AT = 180
 _SIXTEEN_MIB = 0x1000000
 _LOWEST_LOADED = 0x10000000
 _LARGEST_FLASH = 0x8000000
-_LOUD = "Image hash failed", "Failed to fetch app description"
+HASH_FAILED = "Image hash failed - image is corrupt"
+_LOUD = HASH_FAILED, "Failed to fetch app description"
 
 
 class Placed(NamedTuple):
@@ -65,6 +68,11 @@ class ImageCheck(NamedTuple):
     length: int
     asserts: bool = False
     segments: tuple[Placed, ...] = ()
+
+    @property
+    def only_hash_wrong(self) -> bool:
+        """Whether everything but the appended SHA-256 is right."""
+        return any(line.text == HASH_FAILED for line in self.logs)
 
     @property
     def silent_logs(self) -> tuple[Log, ...]:
@@ -98,7 +106,7 @@ def check_image(memory: Memory, offset: int, size: int, config: BootConfig) -> I
         text = f"mismatch chip ID, expected {target.chip_id}, found {chip_id}"
         return ImageCheck(False, (Log("E", "boot_comm", text),), secure_version(memory, offset), 0)
     if min_revision > config.chip_revision or (max_revision and max_revision < config.chip_revision):
-        found = _revision_lines(min_revision, 0 if is_bootloader else max_revision, config)
+        found = revision_lines(min_revision, 0 if is_bootloader else max_revision, config)
         if found:
             return ImageCheck(False, found, secure_version(memory, offset), 0)
     count = header[1]
@@ -158,13 +166,16 @@ def check_image(memory: Memory, offset: int, size: int, config: BootConfig) -> I
     if hash_appended:
         digest = memory.read(offset + full, HASH_SIZE)
         full += HASH_SIZE
-    if full > size:
-        return _bad_segment(memory, offset, placed, f"Image length {full} doesn't fit in partition length {size}")
+    needed = full
+    if config.signed_updates and not is_bootloader:
+        needed = signature_offset(full) + SECTOR_SIZE
+    if needed > size:
+        return _bad_segment(memory, offset, placed, f"Image length {needed} doesn't fit in partition length {size}")
     # a bootloader's own hash is not looked at: esptool may have rewritten its header
     if hash_appended and not is_bootloader:
         parts.append(padding)
         if sha256(b"".join(parts)).digest() != digest:
-            return _bad_segment(memory, offset, placed, "Image hash failed - image is corrupt")
+            return _bad_segment(memory, offset, placed, HASH_FAILED)
     if version is None and (count == 0 or is_bootloader or placed[0].size == 0):
         version = secure_version(memory, offset)
     return ImageCheck(True, (), version, full, segments=tuple(placed))
@@ -225,7 +236,8 @@ def _bad_segment(memory: Memory, offset: int, placed: list[Placed], text: str) -
     return ImageCheck(False, logs, secure_version(memory, offset), 0, segments=tuple(placed))
 
 
-def _revision_lines(minimum: int, maximum: int, config: BootConfig) -> tuple[Log, ...]:
+def revision_lines(minimum: int, maximum: int, config: BootConfig) -> tuple[Log, ...]:
+    """What bootloader_common_check_chip_revision_validity prints for an image of these limits; none if it fits."""
     revision = config.chip_revision
     recent = config.idf >= (5, 5)
     lines = []

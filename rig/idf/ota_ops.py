@@ -2,7 +2,7 @@
 
 Follows components/app_update/esp_ota_ops.c of ESP-IDF v4.4.8, v5.1.7, v5.5.5, v6.0.2 and v6.1-beta1, and
 esp_partition_erase_range / esp_partition_write for the limits of a partition. Calls return the name of the `esp_err_t`
-(`ESP_OK`, …). A slot that the table does not have is the NULL pointer of the C code. Without flash encryption.
+(`ESP_OK`, …). A slot that the table does not have is the NULL pointer of the C code.
 """
 
 from __future__ import annotations
@@ -144,13 +144,15 @@ def esp_ota_write(ctx: AppContext, handle: int, data: bytes) -> Steps[str]:
         error = yield from _erase_ahead(entry, len(data))
         if error != "ESP_OK":
             return error
-    if entry.wrote == 0 and data[0] != _IMAGE_MAGIC:
+    if entry.wrote == 0 and not entry.partial.filled and data[0] != _IMAGE_MAGIC:
         yield _error(f"OTA image has invalid magic byte (expected 0xE9, saw 0x{data[0]:02x})")
         return "ESP_ERR_OTA_VALIDATE_FAILED"
-    error = yield from _write(entry.part, entry.wrote, data)
-    if error == "ESP_OK":
-        entry.wrote += len(data)
-    return error
+    for piece in entry.partial.cut(data) if ctx.encrypted else [data]:
+        error = yield from _write(entry.part, entry.wrote, piece)
+        if error != "ESP_OK":
+            return error
+        entry.wrote += len(piece)
+    return "ESP_OK"
 
 
 def _erase_ahead(entry: OtaHandle, size: int) -> Steps[str]:
@@ -171,6 +173,11 @@ def esp_ota_end(ctx: AppContext, handle: int) -> Steps[str]:
     if entry.wrote == 0:
         del ctx.handles[handle]
         return "ESP_ERR_INVALID_ARG"
+    if entry.partial.filled:
+        error = yield from _write(entry.part, entry.wrote, entry.partial.flush())
+        if error != "ESP_OK":
+            del ctx.handles[handle]
+            return "ESP_ERR_INVALID_STATE"
     intact = yield from verify_loud(ctx, entry.part)
     if not intact and ctx.config.idf >= (5, 5):
         yield _error("New image failed verification")
@@ -211,7 +218,7 @@ def _set_boot(ctx: AppContext, part: Partition) -> Steps[str]:
         version = secure_version(ctx.memory, part.offset)
         if version is None:
             return "ESP_ERR_NOT_FOUND"
-        if not accepts(ctx.memory, version):
+        if not accepts(ctx.memory, ctx.config, version):
             yield _error(
                 "This a new partition can not be booted due to a secure version is lower than stored in efuse. "
                 "Partition will be erased."

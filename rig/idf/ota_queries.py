@@ -7,17 +7,20 @@ active entry is the one the next boot will pick, not the running slot. Debug lin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rig.idf.config import BootConfig
 from rig.idf.effects import SECTOR_SIZE, Log, Memory, Steps
+from rig.idf.encrypted_write import PartialBlock
 from rig.idf.errors import FormatError
-from rig.idf.image import secure_version, segment_lines
+from rig.idf.image import ImageCheck, secure_version, segment_lines
 from rig.idf.memory import verify
 from rig.idf.otadata import ENTRY_SIZE, ImageState, SelectEntry, active_index, oldest, parse, slot_index
 from rig.idf.partitions import Partition, PartitionTable
 from rig.idf.secure_version import accepts
+from rig.idf.signature import verify_signature
 
 MAX_OTA_SLOTS = 16
 _OTA_NAMES = tuple(f"ota_{index}" for index in range(MAX_OTA_SLOTS))
@@ -38,17 +41,21 @@ class AppHang(AppEnd):
 
 @dataclass
 class OtaHandle:
-    """An update in progress (ota_ops_entry_t); `wrote` in bytes."""
+    """An update in progress (ota_ops_entry_t); `wrote` in bytes; `partial`: held back by flash encryption."""
 
     number: int
     part: Partition
     sequential: bool
     wrote: int = 0
+    partial: PartialBlock = field(default_factory=PartialBlock)
 
 
 @dataclass
 class AppContext:
-    """One session of an app, from its start to the next reset. `running` is the slot it runs from."""
+    """One session of an app, from its start to the next reset. `running` is the slot it runs from.
+
+    `encrypted`: the eFuses switch flash encryption on.
+    """
 
     memory: Memory
     table: PartitionTable
@@ -56,6 +63,7 @@ class AppContext:
     running: str
     handles: dict[int, OtaHandle] = field(default_factory=dict)
     last_handle: int = 0
+    encrypted: bool = False
 
     @property
     def rollback(self) -> bool:
@@ -107,16 +115,22 @@ def verify_loud(ctx: AppContext, part: Partition) -> Steps[bool]:
     """esp_image_verify. Raises AppAssert with anti-rollback for an image without descriptor."""
     check = verify(ctx.memory, part.offset, part.size, ctx.config).check
     yield from segment_lines(check, ctx.config, "")
-    yield from check.logs
-    if check.asserts:
-        raise AppAssert("assert: data_buffer[0] == ESP_APP_DESC_MAGIC_WORD")
-    return check.ok
+    return (yield from _conclude(ctx, part, check, check.logs))
 
 
 def verify_silent(ctx: AppContext, part: Partition) -> Steps[bool]:
     """The same with ESP_IMAGE_VERIFY_SILENT, which does not silence every line."""
     check = verify(ctx.memory, part.offset, part.size, ctx.config).check
-    yield from check.silent_logs
+    return (yield from _conclude(ctx, part, check, check.silent_logs))
+
+
+def _conclude(ctx: AppContext, part: Partition, check: ImageCheck, lines: Sequence[Log]) -> Steps[bool]:
+    """The last step of verifying: the appended hash, or in its place the signature, which is never silent."""
+    scheme = ctx.config.signed_updates
+    if scheme is not None and (check.ok or check.only_hash_wrong):
+        running = running_partition(ctx).offset
+        return (yield from verify_signature(ctx.memory, part.offset, running, scheme, ctx.config))
+    yield from lines
     if check.asserts:
         raise AppAssert("assert: data_buffer[0] == ESP_APP_DESC_MAGIC_WORD")
     return check.ok
@@ -219,4 +233,4 @@ def esp_ota_check_rollback_is_possible(ctx: AppContext) -> Steps[bool]:
     if not intact or not ctx.config.anti_rollback:
         return intact
     version = secure_version(ctx.memory, part.offset)
-    return version is not None and accepts(ctx.memory, version)
+    return version is not None and accepts(ctx.memory, ctx.config, version)

@@ -1,6 +1,7 @@
 """The anti-rollback eFuse field: what bootloader and app check against it, and how they advance it.
 
-Follows esp_efuse_fields.c (`esp_efuse_check_secure_version`, `esp_efuse_update_secure_version`).
+Follows esp_efuse_fields.c (`esp_efuse_read_secure_version`, `esp_efuse_check_secure_version`,
+`esp_efuse_update_secure_version`): of the field only as many bits count as the build was configured for.
 """
 
 from __future__ import annotations
@@ -9,9 +10,14 @@ from rig.idf.config import BootConfig
 from rig.idf.effects import BurnSecureVersion, Log, Memory, Steps
 
 
-def accepts(memory: Memory, version: int) -> bool:
+def burnt_version(memory: Memory, config: BootConfig) -> int:
+    """What firmware built so reads from the eFuses."""
+    return min(memory.secure_version, config.secure_version_bits)
+
+
+def accepts(memory: Memory, config: BootConfig, version: int) -> bool:
     """Whether an app with this secure version may run: equal to the eFuse's is enough."""
-    return version >= memory.secure_version
+    return version >= burnt_version(memory, config)
 
 
 def update_secure_version(memory: Memory, config: BootConfig, version: int) -> Steps[str]:
@@ -21,7 +27,7 @@ def update_secure_version(memory: Memory, config: BootConfig, version: int) -> S
         shown = _signed(version) if config.idf < (5, 0) else version
         yield Log("E", "efuse", f"Max secure version is {bits}. Given {shown} version can not be written.")
         return "ESP_ERR_INVALID_ARG"
-    burnt = memory.secure_version
+    burnt = burnt_version(memory, config)
     if burnt < version:
         yield BurnSecureVersion(burnt, version)
         yield Log("I", "efuse", f"Anti-rollback is set. eFuse field is updated({version}).")

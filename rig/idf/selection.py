@@ -14,7 +14,7 @@ from rig.idf.effects import SECTOR_SIZE, Erase, Log, Memory, Program, Steps
 from rig.idf.image import secure_version
 from rig.idf.otadata import ENTRY_SIZE, ImageState, SelectEntry, newest, parse, slot_index
 from rig.idf.partitions import PartitionTable
-from rig.idf.secure_version import accepts, update_secure_version
+from rig.idf.secure_version import accepts, burnt_version, update_secure_version
 
 FACTORY = -1
 TEST = -2
@@ -136,7 +136,7 @@ def select(memory: Memory, slots: BootSlots, config: BootConfig) -> Steps[Start]
                 yield from rewrite(base, index, entries[index])
     if config.anti_rollback:
         yield _ANTI_ROLLBACK
-        yield Log("I", "boot", f"Secure version (from eFuse) = {memory.secure_version}")
+        yield Log("I", "boot", f"Secure version (from eFuse) = {burnt_version(memory, config)}")
         if entries[0].initial and entries[1].initial:
             yield _INITIAL
             return Start(FACTORY, True)
@@ -197,20 +197,20 @@ def _secure_enough(
         if slots.app_count == 0:
             raise DivisionByZero
         slot = slot_index(entry.seq, slots.app_count)
-        eligible[index] = yield from passes_anti_rollback(memory, slots.ota[slot])
+        eligible[index] = yield from passes_anti_rollback(memory, slots.ota[slot], config)
         if not eligible[index] and config.log_level in ("DEBUG", "VERBOSE"):
             text = "has an app with secure_version, this version is smaller than in the device."
             yield Log("D", "boot", f"OTA slot {slot} {text} This OTA slot will not be selected.")
     return eligible[0], eligible[1]
 
 
-def passes_anti_rollback(memory: Memory, place: Place) -> Steps[bool]:
+def passes_anti_rollback(memory: Memory, place: Place, config: BootConfig) -> Steps[bool]:
     """Whether the app at `place` has a descriptor whose secure version is high enough (check_anti_rollback)."""
     version = secure_version(memory, place.offset) if place.offset else None
     if version is None:
         yield _no_description(place)
         return False
-    return accepts(memory, version)
+    return accepts(memory, config, version)
 
 
 def advance_efuse(memory: Memory, place: Place, config: BootConfig) -> Steps[None]:
