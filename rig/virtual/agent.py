@@ -13,7 +13,10 @@ from rig.virtual.cpu import Cpu
 from rig.virtual.cut_line_command import cut_line
 from rig.virtual.diagnostics import OUTCOMES, Diagnostics
 from rig.virtual.features import Features
+from rig.virtual.network_commands import NETWORK_COMMANDS
+from rig.virtual.nvs import Nvs
 from rig.virtual.ota import OK, Ota
+from rig.virtual.resumption import forget
 from rig.virtual.transfer import CRLF, FRAME, INACTIVITY, WINDOW, Receiver, Update
 
 _LONGEST_DELAY = 3600
@@ -43,6 +46,10 @@ class DeviceAgent:
         self._input = bytearray()
         self._update: Update | None = None
         self._request_id = 0
+
+    @property
+    def nvs(self) -> Nvs | None:
+        return self._diagnostics.nvs
 
     def event(self, name: str, fields: Fields) -> None:
         self.cpu.write(encode_line(Line(None, name, fields), CRLF))
@@ -93,7 +100,8 @@ class DeviceAgent:
         self.cpu.write(line)
 
     def _refuse(self, number: int, error: CommandError) -> None:
-        self._answer(number, "err", {"error": error.error} | ({"text": error.text} if error.text else {}))
+        fields = {"error": error.error} | ({"text": error.text} if error.text else {}) | error.fields
+        self._answer(number, "err", fields)
 
     # --- queries -------------------------------------------------------------------------------------------------
 
@@ -169,7 +177,7 @@ class DeviceAgent:
 
     def _table(self, _: Mapping[str, str]) -> Reply:
         offset = self.ota.image.config.partition_table_offset
-        content = self.cpu.flash.read(offset, MAX_LENGTH)
+        content = self.ota.memory.read(offset, MAX_LENGTH)
         count = len(self.ota.table.entries)
         return Reply({"offset": hex(offset), "count": str(count), "sha256": sha256(content).hexdigest()})
 
@@ -231,6 +239,7 @@ class DeviceAgent:
     def _set_boot(self, args: Mapping[str, str]) -> Reply:
         name, _ = self._slot_argument(args)
         check(self.ota.set_boot(name))
+        forget(self.nvs)
         return Reply({"boot": self.ota.boot_slot() or "-"})
 
     def _burn(self, args: Mapping[str, str]) -> Reply:
@@ -266,6 +275,7 @@ class DeviceAgent:
         _, part = self._slot_argument({"slot": slot})
         wanted = digest(args)
         check(self.ota.begin(slot, size, mode))
+        forget(self.nvs)
         self._update = None
         update = Update(self._request_id, slot, size, wanted, float(timeout))
         place = {"slot": slot, "offset": hex(part.offset), "frame": str(FRAME), "window": str(WINDOW)}
@@ -337,5 +347,5 @@ COMMANDS: Mapping[str, Callable[[DeviceAgent, Mapping[str, str]], Reply]] = {
     "reboot": DeviceAgent._reboot,
     "crash": DeviceAgent._crash,
 }
-OPTIONAL_COMMANDS: Mapping[str, Command] = {"cut_line": cut_line}
+OPTIONAL_COMMANDS: Mapping[str, Command] = {"cut_line": cut_line, **NETWORK_COMMANDS}
 """Those of PROTOCOL.md, section 8, that this app has."""

@@ -6,7 +6,8 @@ import struct
 from enum import Enum
 
 from rig.virtual.chips import ChipSpec
-from rig.virtual.cpu import Firmware, ResetReason
+from rig.virtual.cpu import Firmware, FlashPort, ResetReason
+from rig.virtual.encrypted_flash import cached
 from rig.virtual.life import Life
 from rig.virtual.loader import Exit, Loader, Machine, RomLoader, checksum
 from rig.virtual.stub import StubLoader
@@ -56,7 +57,8 @@ def _serve_downloads(machine: Machine) -> None:
 
 
 def _boot_flash(cpu: Life, spec: ChipSpec, firmware: Firmware) -> None:
-    header = cpu.flash.read(spec.bootloader_offset, HEADER_SIZE)
+    flash = cached(cpu)
+    header = flash.read(spec.bootloader_offset, HEADER_SIZE)
     if header[0] != IMAGE_MAGIC:
         word = int.from_bytes(header[:4], "little")
         for _ in range(INVALID_HEADER_LINES):
@@ -65,7 +67,7 @@ def _boot_flash(cpu: Life, spec: ChipSpec, firmware: Firmware) -> None:
         cpu.restart(ResetReason.WATCHDOG)
     _print(cpu, *spec.rom_preload, _mode_line(spec, header))
     try:
-        _load_segments(cpu, spec, header)
+        _load_segments(cpu, flash, spec, header)
     except BadImage as bad:
         _print(cpu, *bad.lines)
         cpu.sleep(INVALID_HEADER_LINES * INVALID_HEADER_PERIOD_S)
@@ -85,7 +87,7 @@ def _mode_line(spec: ChipSpec, header: bytes) -> str:
     return f"mode:{mode}, clock div:{spec.spi_clock_div.get(header[3] & 0xF, 2)}"
 
 
-def _load_segments(cpu: Life, spec: ChipSpec, header: bytes) -> None:
+def _load_segments(cpu: Life, flash: FlashPort, spec: ChipSpec, header: bytes) -> None:
     """Print what is loaded where, and check the image's checksum.
 
     The XOR of every segment's bytes stands in the last byte of the 16-byte block after the last one.
@@ -96,17 +98,17 @@ def _load_segments(cpu: Life, spec: ChipSpec, header: bytes) -> None:
     if count > MAX_SEGMENTS:
         raise BadImage((f"invalid segment count {count}", *spec.invalid_image_lines[1:]))
     for _ in range(count):
-        address, length = struct.unpack("<II", cpu.flash.read(at, SEGMENT_HEADER_SIZE))
+        address, length = struct.unpack("<II", flash.read(at, SEGMENT_HEADER_SIZE))
         at += SEGMENT_HEADER_SIZE
-        if at + length > cpu.flash.size:
+        if at + length > flash.size:
             raise BadImage((f"invalid segment length {length:#x}", *spec.invalid_image_lines[1:]))
         shown = f"{length:#x}" if spec.load_length_hex else f"{length}"
         _print(cpu, f"load:0x{address:08x},len:{shown}")
         if address in spec.load_notes:
             _print(cpu, spec.load_notes[address])
-        total ^= checksum(cpu.flash.read(at, length)) ^ checksum(b"")
+        total ^= checksum(flash.read(at, length)) ^ checksum(b"")
         at += length
-    stored = cpu.flash.read(at + 15 - (at - spec.bootloader_offset) % 16, 1)[0]
+    stored = flash.read(at + 15 - (at - spec.bootloader_offset) % 16, 1)[0]
     computed = total ^ checksum(b"")
     if stored != computed:
         raise BadImage(tuple(line.format(got=computed, want=stored) for line in spec.invalid_image_lines))

@@ -66,6 +66,9 @@ def make_build(
         table = PartitionTable.from_csv(csv.read_text(encoding="utf-8"), table_offset=config.partition_table_offset)
         flash_size = int(sdkconfig["ESPTOOLPY_FLASHSIZE"].removesuffix("MB")) * 0x100000
         table.verify(flash_size, table_offset=config.partition_table_offset, idf_version=idf_version)
+        if config.anti_rollback and (table.slot("factory") or table.slot("test")):
+            # components/esptool_py/CMakeLists.txt, check_table_contents
+            raise FormatError("with anti-rollback the partition table must have no factory or test app")
         size_name = sdkconfig["ESPTOOLPY_FLASHSIZE"]
         extras = Features.from_sdkconfig(settings).marked()
         bootloader = _bootloader(config, idf_version, size_name, extras)
@@ -228,13 +231,18 @@ def _complete(settings: Mapping[str, Any], target: Chip, version: str, secure_ve
     complete: dict[str, Any] = {
         "APP_PROJECT_VER": version,
         "BOOTLOADER_OFFSET_IN_FLASH": target.bootloader_offset,
+        "BOOTLOADER_WDT_ENABLE": True,
+        "BOOTLOADER_WDT_TIME_MS": 9000,
         "ESPTOOLPY_AFTER": "hard_reset",
         "ESPTOOLPY_BEFORE": "default_reset",
         "ESPTOOLPY_FLASHFREQ": target.flash_frequency[0],
         "ESPTOOLPY_FLASHMODE": "dio",
+        "ESP_BROWNOUT_DET": True,
         "ESP_CONSOLE_UART_BAUDRATE": 115200,
+        "ESP_INT_WDT": True,
         "IDF_FIRMWARE_CHIP_ID": target.chip_id,
         "MMU_PAGE_SIZE": PAGE_64K,
+        "NVS_ENCRYPTION": settings.get("SECURE_FLASH_ENC_ENABLED") is True,
         "PARTITION_TABLE_FILENAME": settings.get("PARTITION_TABLE_CUSTOM_FILENAME", ""),
         "PARTITION_TABLE_MD5": True,
         "PARTITION_TABLE_OFFSET": 0x8000,

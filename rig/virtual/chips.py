@@ -137,7 +137,15 @@ def _new_spi(base: int) -> SpiController:
     return SpiController(base=base, usr2=0x20, w0=0x58, miso_dlen=0x28)
 
 
+_KEY_FIELDS = {
+    "RD_DIS": EfuseField(0, 32, 7),
+    "SPI_BOOT_CRYPT_CNT": EfuseField(0, 82, 3),
+    **{f"KEY_PURPOSE_{number}": EfuseField(0, 88 + 4 * number, 4) for number in range(6)},
+}
+"""The same on every chip since esp32s2; the key of KEY_PURPOSE_n is block 4 + n."""
+
 _NEW_FIELDS = {
+    **_KEY_FIELDS,
     "SECURE_VERSION": EfuseField(0, 142, 16),
     "MAC": EfuseField(1, 0, 48),
     "WAFER_VERSION_MINOR_LO": EfuseField(1, 114, 3),
@@ -220,6 +228,7 @@ _ESP32C6 = ChipSpec(
     key_purposes=(0, 0, 0, 0, 0, 0, 12),
     efuse_blocks=_new_blocks(0x600B0800),
     efuse_fields={
+        **_KEY_FIELDS,
         "SECURE_VERSION": EfuseField(0, 142, 16),
         "MAC": EfuseField(1, 0, 48),
         "MAC_EXT": EfuseField(1, 48, 16),
@@ -272,6 +281,9 @@ _ESP32 = ChipSpec(
         EfuseBlock(_ESP32_EFUSE + 0x78, 8),
     ),
     efuse_fields={
+        "RD_DIS": EfuseField(0, 16, 4),
+        "FLASH_CRYPT_CNT": EfuseField(0, 20, 7),
+        "FLASH_CRYPT_CONFIG": EfuseField(0, 188, 4),
         "MAC": EfuseField(0, 32, 48),
         "MAC_CRC": EfuseField(0, 80, 8),
         "CHIP_PACKAGE": EfuseField(0, 105, 3),

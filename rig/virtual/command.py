@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from rig.virtual.cpu import Cpu
 from rig.virtual.features import Features
+from rig.virtual.nvs import Nvs
 from rig.virtual.ota import OK, Ota
 
 Fields = dict[str, str]
@@ -18,12 +19,13 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class CommandError(Exception):
-    """Becomes an `err` answer; `error` is an ESP-IDF name."""
+    """Becomes an `err` answer; `error` is an ESP-IDF name. `fields` come besides."""
 
-    def __init__(self, error: str, text: str | None = None) -> None:
+    def __init__(self, error: str, text: str | None = None, fields: Mapping[str, str] | None = None) -> None:
         super().__init__(error)
         self.error = error
         self.text = text
+        self.fields = dict(fields or {})
 
 
 class Reply(NamedTuple):
@@ -41,6 +43,10 @@ class Device(Protocol):
 
     @property
     def ota(self) -> Ota: ...
+
+    @property
+    def nvs(self) -> Nvs | None:
+        """What outlives resets, if there is a partition for it."""
 
     @property
     def features(self) -> Features:

@@ -44,6 +44,13 @@ def print_panic(log: ConsoleLog, chip: str, elf_sha256: str, idf_version: str) -
     _print_tail(log, chip, elf_sha256, idf_version)
 
 
+def print_abort(log: ConsoleLog, chip: str, elf_sha256: str, idf_version: str) -> None:
+    """abort(), from its line to `Rebooting...`."""
+    caller = _XTENSA_VALUES["PC"] if chip in XTENSA else _RISCV_VALUES["RA"]
+    log.raw(f"\nabort() was called at PC 0x{caller:08x} on core 0\n")
+    _print_tail(log, chip, elf_sha256, idf_version)
+
+
 def print_task_watchdog(log: ConsoleLog, chip: str, elf_sha256: str, idf_version: str) -> None:
     """The task watchdog (CONFIG_ESP_TASK_WDT_PANIC) ends a main task that never yields."""
     for text in (

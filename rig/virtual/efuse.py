@@ -43,12 +43,18 @@ class Efuses:
         self.tap = tap if tap is not None else MutationTap()
         self.on_power_lost: Callable[[], None] = _nothing
         self._lock = threading.RLock()
-        self._blocks = [0] * len(spec.efuse_blocks)
-        self._burn_field("MAC", int.from_bytes(mac, "big"))
-        if "MAC_CRC" in spec.efuse_fields:
-            self._burn_field("MAC_CRC", crc8_of_mac(mac))
-        for name, value in spec.efuse_factory.items():
-            self._burn_field(name, value)
+        self._blocks: list[int] = []
+        self.renew()
+
+    def renew(self) -> None:
+        """Put another chip in the place of this one, fresh from the factory with its MAC. Nothing may run on it."""
+        with self._lock:
+            self._blocks = [0] * len(self.spec.efuse_blocks)
+            self.burn_field("MAC", int.from_bytes(self.mac, "big"))
+            if "MAC_CRC" in self.spec.efuse_fields:
+                self.burn_field("MAC_CRC", crc8_of_mac(self.mac))
+            for name, value in self.spec.efuse_factory.items():
+                self.burn_field(name, value)
 
     @property
     def secure_version(self) -> int:
@@ -72,7 +78,7 @@ class Efuses:
             return
         verdict = self.tap.announce(BurnSecureVersion(before, value))
         if verdict.mutation is not None:
-            self._burn_field("SECURE_VERSION", (1 << value) - 1)
+            self.burn_field("SECURE_VERSION", (1 << value) - 1)
         if verdict.power_lost:
             self.on_power_lost()
             raise ChipHalted("power lost at an eFuse burn")
@@ -86,13 +92,23 @@ class Efuses:
         """32-bit word `index` of a block, as its read register shows it."""
         return (self._blocks[block] >> (32 * index)) & 0xFFFFFFFF
 
+    def block(self, number: int) -> int:
+        """All bits of a block, also of one that software may not read; bit 0 is the lowest of its first word."""
+        return self._blocks[number]
+
+    def read_protected(self, block: int) -> bool:
+        """Whether RD_DIS keeps software from reading a block of keys; it reads 0 then."""
+        first = 1 if len(self._blocks) == 4 else 4  # esp32 has four blocks; later chips have their keys from the fifth
+        return block >= first and bool(self.field("RD_DIS") >> (block - first) & 1)
+
     def burn_block(self, block: int, value: int) -> None:
         """OR `value` into a block: what the eFuse controller does on a program command."""
         mask = (1 << (32 * self.spec.efuse_blocks[block].words)) - 1
         with self._lock:
             self._blocks[block] |= value & mask
 
-    def _burn_field(self, name: str, value: int) -> None:
+    def burn_field(self, name: str, value: int) -> None:
+        """OR `value` into a field; ValueError if it is wider than the field."""
         place: EfuseField = self.spec.efuse_fields[name]
         if value >> place.width:
             raise ValueError(f"{value:#x} does not fit into eFuse field {name} of {place.width} bits")
@@ -123,7 +139,8 @@ class EfuseRegisters:
     def read(self, address: int) -> int | None:
         """Value of a register of the controller, None if `address` is not one."""
         if address in self._readable:
-            return self._efuses.word(*self._readable[address])
+            block, index = self._readable[address]
+            return 0 if self._efuses.read_protected(block) else self._efuses.word(block, index)
         controller = self._efuses.spec.efuse_controller
         if address == controller.conf:
             return self._conf

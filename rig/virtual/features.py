@@ -22,14 +22,14 @@ class Features:
     """Parts of the test app and its bootloader that a variant may have.
 
     `cut_line_gpio`: the GPIO of the cut line; `network`: commands `net`, `ca` and `update_url`; `pre_encrypted`: images
-    are decrypted while they are downloaded; `signed`: updates need a good signature of that scheme (`rsa`, `ecdsa`);
+    are decrypted while they are downloaded; `checks_dates`: those of certificates, CONFIG_MBEDTLS_HAVE_TIME_DATE;
     `flash_encryption`: CONFIG_SECURE_FLASH_ENC_ENABLED.
     """
 
     cut_line_gpio: int | None = None
     network: bool = False
     pre_encrypted: bool = False
-    signed: str | None = None
+    checks_dates: bool = False
     flash_encryption: bool = False
 
     @classmethod
@@ -40,14 +40,11 @@ class Features:
             return settings.get(name) is True
 
         gpio = int(settings.get("RIG_CUT_LINE_GPIO", CUT_LINE_GPIO)) if on("RIG_CUT_LINE") else None
-        signed = None
-        if on("SECURE_SIGNED_ON_UPDATE_NO_SECURE_BOOT") or on("SECURE_SIGNED_APPS_NO_SECURE_BOOT"):
-            signed = "ecdsa" if on("SECURE_SIGNED_APPS_ECDSA_V2_SCHEME") else "rsa"
         return cls(
             cut_line_gpio=gpio,
             network=on("RIG_NETWORK"),
             pre_encrypted=on("ESP_HTTPS_OTA_DECRYPT_CB"),
-            signed=signed,
+            checks_dates=on("MBEDTLS_HAVE_TIME_DATE"),
             flash_encryption=on("SECURE_FLASH_ENC_ENABLED"),
         )
 

@@ -10,15 +10,18 @@ from rig.idf.config import BootConfig, idf_family
 from rig.idf.errors import FormatError
 from rig.idf.image import AppImage, BootloaderDesc, extent, parse
 from rig.idf.partitions import MAX_LENGTH, PartitionTable
+from rig.idf.signature import check_own_signature
 from rig.virtual.app import Hang, TestApp
 from rig.virtual.builds import embedded_config
 from rig.virtual.console_log import ConsoleLog, full_version
 from rig.virtual.cpu import Cpu, ResetReason
+from rig.virtual.crash_output import print_abort
 from rig.virtual.cut_line import line_of
+from rig.virtual.encrypted_flash import Unmodelled, checking_encryption
 from rig.virtual.features import Features
 from rig.virtual.on_chip import ChipMemory, perform
 from rig.virtual.ota import RunningImage, app_config
-from rig.virtual.startup_lines import AppFacts, BuildStamp, print_app_start, print_bootloader_banner
+from rig.virtual.startup_lines import AppFacts, BuildStamp, print_app_start, print_bootloader_banner, print_main_task
 from rig.virtual.wrong_bootloaders import Bootloader
 
 ROM_SECONDS = 0.02
@@ -46,13 +49,19 @@ class VirtualFirmware:
         found = _bootloader(cpu, self.default)
         if found is None:
             return
-        config, stamp, header = found
+        config, stamp, header, features = found
         cpu.sleep(ROM_SECONDS)
         log = ConsoleLog(cpu, stamp.idf_version, config.log_level)
         print_bootloader_banner(log, config, header, stamp)
-        _take_cut_line(cpu, config)
+        _take_cut_line(cpu, features)
         decide = self.bootloader or run
-        result = perform(decide(ChipMemory(cpu), config, self.pins), cpu, log)
+        steps = decide(ChipMemory(cpu), config, self.pins)
+        if features.flash_encryption:
+            steps = checking_encryption(steps, cpu)
+        try:
+            result = perform(steps, cpu, log)
+        except Unmodelled:
+            return
         if result.outcome == "exception":
             # Integer divide by zero inside the bootloader: its watchdog ends it.
             cpu.restart(ResetReason.WATCHDOG)
@@ -66,8 +75,8 @@ def run_from_flash(cpu: Cpu) -> None:
     VirtualFirmware()(cpu)
 
 
-def _bootloader(cpu: Cpu, default: BootConfig | None) -> tuple[BootConfig, BuildStamp, bytes] | None:
-    """Rules, build stamp and image header of the bootloader in flash; None where there is none that is known."""
+def _bootloader(cpu: Cpu, default: BootConfig | None) -> tuple[BootConfig, BuildStamp, bytes, Features] | None:
+    """Rules, build stamp, image header and features of the bootloader in flash; None where none is known."""
     for offset in sorted({known.bootloader_offset for known in CHIPS.values()}):
         content = _image_bytes(cpu, offset, LONGEST_BOOTLOADER)
         try:
@@ -75,19 +84,17 @@ def _bootloader(cpu: Cpu, default: BootConfig | None) -> tuple[BootConfig, Build
             if image.chip.bootloader_offset != offset:
                 continue
             config = embedded_config(content) or default or _bare_config(image)
+            features = Features.find(content)
         except FormatError:
             continue
-        return config, _stamp(config, image.bootloader_desc), content[:_HEADER_SIZE]
+        return config, _stamp(config, image.bootloader_desc), content[:_HEADER_SIZE], features
     return None
 
 
-def _take_cut_line(cpu: Cpu, config: BootConfig) -> None:
+def _take_cut_line(cpu: Cpu, features: Features) -> None:
     """A bootloader with the component for it obeys what the app has armed."""
     line = line_of(cpu)
-    if line is None or not line.waits:
-        return
-    content = _image_bytes(cpu, CHIPS[config.chip].bootloader_offset, LONGEST_BOOTLOADER)
-    if Features.find(content).cut_line_gpio is not None:
+    if line is not None and line.waits and features.cut_line_gpio is not None:
         line.count()
 
 
@@ -115,6 +122,7 @@ def _run_app(cpu: Cpu, bootloader: BootConfig, result: BootResult) -> None:
     desc = image.desc
     config = app_config(_own_rules(cpu, part.offset, image) or bootloader, desc)
     log = ConsoleLog(cpu, full_version(desc.idf_ver))
+    features = Features.find(ChipMemory(cpu).read(part.offset, image.length))
     facts = AppFacts(
         project=desc.project,
         version=desc.version,
@@ -123,10 +131,14 @@ def _run_app(cpu: Cpu, bootloader: BootConfig, result: BootResult) -> None:
         date=desc.date,
         time=desc.time,
         elf_sha256=desc.elf_sha.hex(),
+        checks_encryption=features.flash_encryption,
     )
     print_app_start(log, config, facts)
+    if not perform(check_own_signature(ChipMemory(cpu), part.offset, config), cpu, log):
+        print_abort(log, config.chip, facts.elf_sha256, facts.idf_version)
+        cpu.restart(ResetReason.SOFTWARE)
+    print_main_task(log, config, facts)
     try:
-        features = Features.find(cpu.flash.read(part.offset, image.length))
         TestApp(cpu, log, table, RunningImage(result.slot, part, desc, config), features).main()
     except Hang:
         return
@@ -134,7 +146,7 @@ def _run_app(cpu: Cpu, bootloader: BootConfig, result: BootResult) -> None:
 
 def _table(cpu: Cpu, config: BootConfig) -> PartitionTable | None:
     try:
-        return PartitionTable.from_binary(cpu.flash.read(config.partition_table_offset, MAX_LENGTH))
+        return PartitionTable.from_binary(ChipMemory(cpu).read(config.partition_table_offset, MAX_LENGTH))
     except FormatError:
         return None
 
@@ -154,6 +166,6 @@ def _image_bytes(cpu: Cpu, offset: int, limit: int) -> bytes:
 
 def _own_rules(cpu: Cpu, offset: int, image: AppImage) -> BootConfig | None:
     try:
-        return embedded_config(cpu.flash.read(offset, image.length))
+        return embedded_config(ChipMemory(cpu).read(offset, image.length))
     except FormatError:
         return None

@@ -10,6 +10,8 @@ from rig.virtual.clock import Clock
 from rig.virtual.cpu import ChipHalted, EfusePort, FlashPort, ResetReason
 from rig.virtual.cut_line import CutLine
 from rig.virtual.efuse import Efuses
+from rig.virtual.efuse_keys import FlashEncryption, flash_encryption
+from rig.virtual.network import Network
 from rig.virtual.nor import NorFlash
 from rig.virtual.uart import Uart
 
@@ -30,6 +32,8 @@ class Life:
         """Set when the code restarted the chip itself."""
         self.cut_line: CutLine | None = None
         """The GPIO that cuts the board's supply, if the board has one; see `rig.virtual.cut_line.line_of`."""
+        self.network = Network(self.check, clock)
+        """The host's, as long as the life lasts; see `rig.virtual.network.network_of`."""
         self._uart = uart
         self._clock = clock
         self._born = clock.now()
@@ -133,3 +137,8 @@ class LifeEfuse:
     def burn_secure_version(self, value: int) -> None:
         self._life.check()
         self._efuse.burn_secure_version(value)
+
+    @property
+    def flash_encryption(self) -> FlashEncryption | None:
+        """What the cache does to all it reads; see `rig.virtual.encrypted_flash.cached`."""
+        return flash_encryption(self._efuse)

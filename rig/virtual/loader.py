@@ -240,7 +240,9 @@ class Loader:
 
     def security_info(self, body: bytes) -> Reply:
         spec = self.machine.spec
-        return Reply(data=struct.pack("<IB7BII", 0, 0, *spec.key_purposes, spec.chip_id, spec.api_version))
+        purposes = self.machine.registers.key_purposes
+        count = self.machine.registers.crypt_count
+        return Reply(data=struct.pack("<IB7BII", 0, count, *purposes, spec.chip_id, spec.api_version))
 
     # flash
 

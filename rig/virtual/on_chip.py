@@ -10,22 +10,24 @@ from typing import TypeVar
 from rig.idf.effects import BurnSecureVersion, Erase, Log, Program, Steps
 from rig.virtual.console_log import ConsoleLog
 from rig.virtual.cpu import Cpu
+from rig.virtual.encrypted_flash import cached
 
 T = TypeVar("T")
 
 
 class ChipMemory:
-    """`rig.idf.effects.Memory` over what the CPU reaches."""
+    """`rig.idf.effects.Memory` over what the CPU reaches; flash through the cache."""
 
     def __init__(self, cpu: Cpu) -> None:
         self._cpu = cpu
+        self._flash = cached(cpu)
 
     @property
     def secure_version(self) -> int:
         return self._cpu.efuse.secure_version
 
     def read(self, offset: int, size: int) -> bytes:
-        flash = self._cpu.flash
+        flash = self._flash
         if offset >= flash.size:
             return b"\xff" * size
         return flash.read(offset, min(size, flash.size - offset)).ljust(size, b"\xff")
@@ -33,6 +35,7 @@ class ChipMemory:
 
 def perform(steps: Steps[T], cpu: Cpu, log: ConsoleLog) -> T:
     """Run `steps` to the end and return what they decided; raises ChipHalted where the chip stops."""
+    flash = cached(cpu)
     while True:
         try:
             effect = next(steps)
@@ -43,8 +46,8 @@ def perform(steps: Steps[T], cpu: Cpu, log: ConsoleLog) -> T:
             case Log():
                 log.effect(effect)
             case Erase(offset):
-                cpu.flash.erase_sector(offset)
+                flash.erase_sector(offset)
             case Program(offset, data):
-                cpu.flash.program(offset, data)
+                flash.program(offset, data)
             case BurnSecureVersion(_, after):
                 cpu.efuse.burn_secure_version(after)

@@ -10,11 +10,15 @@ from rig.idf.config import BootConfig, idf_family
 from rig.idf.effects import SECTOR_SIZE, Steps
 from rig.idf.errors import FormatError
 from rig.idf.image import AppDesc, check_image
+from rig.idf.ota_resume import esp_ota_resume
 from rig.idf.otadata import ENTRY_SIZE, state_name
 from rig.idf.partitions import Partition, PartitionTable
 from rig.idf.secure_version import update_secure_version
+from rig.idf.signature import verify_signature
+from rig.idf.signature_block import signature_offset
 from rig.virtual.console_log import ConsoleLog
 from rig.virtual.cpu import Cpu
+from rig.virtual.encrypted_flash import encryption_of
 from rig.virtual.on_chip import ChipMemory, perform
 
 OK = "ESP_OK"
@@ -35,7 +39,9 @@ class RunningImage(NamedTuple):
 
 
 class SlotImage(NamedTuple):
-    """An intact image in a slot; `length` in bytes, `sha256` as esp_partition_get_sha256 gives it, in hex."""
+    """An intact image in a slot; `length` in bytes, signature included if the app demands one, `sha256` as
+    esp_partition_get_sha256 gives it, in hex.
+    """
 
     desc: AppDesc
     length: int
@@ -61,7 +67,10 @@ class Ota:
 
     def __post_init__(self) -> None:
         self.memory = ChipMemory(self.cpu)
-        self.context = ota_ops.AppContext(self.memory, self.table, self.image.config, self.image.slot)
+        encrypted = encryption_of(self.cpu) is not None
+        self.context = ota_ops.AppContext(
+            self.memory, self.table, self.image.config, self.image.slot, encrypted=encrypted
+        )
         self._handle: int | None = None
 
     def run(self, steps: Steps[T]) -> T:
@@ -99,13 +108,18 @@ class Ota:
         return part.offset, *(self.memory.read(part.offset + n * SECTOR_SIZE, ENTRY_SIZE) for n in (0, 1))  # type: ignore[return-value]
 
     def slot_image(self, part: Partition) -> SlotImage | None:
-        """The image in a partition, if it verifies; nothing is printed."""
+        """The image in a partition, if it verifies; nothing is printed but about its signature."""
         check = check_image(self.memory, part.offset, part.size, self.image.config)
-        desc = AppDesc.find(self.memory.read(part.offset + _DESC_AT, _DESC_SIZE)) if check.ok else None
+        intact, length = check.ok, check.length
+        if intact and (scheme := self.image.config.signed_updates) is not None:
+            running, config = self.image.partition.offset, self.image.config
+            intact = self.run(verify_signature(self.memory, part.offset, running, scheme, config))
+            length = signature_offset(check.length) + SECTOR_SIZE
+        desc = AppDesc.find(self.memory.read(part.offset + _DESC_AT, _DESC_SIZE)) if intact else None
         if desc is None:
             return None
         digest = self.memory.read(part.offset + check.length - _HASH_SIZE, _HASH_SIZE)
-        return SlotImage(desc, check.length, digest.hex())
+        return SlotImage(desc, length, digest.hex())
 
     def is_blank(self, part: Partition) -> bool:
         """Whether the slot's first sector is erased, as after esp_ota_begin."""
@@ -147,6 +161,13 @@ class Ota:
         if error == OK:
             if older is not None:
                 ota_ops.esp_ota_abort(self.context, older)
+            self._handle = handle
+        return error
+
+    def resume(self, slot: str, offset: int) -> str:
+        """esp_ota_resume behind the `offset` bytes that are in the slot; ESP-IDF v5.5 and later."""
+        error, handle = self.run(esp_ota_resume(self.context, slot, offset))
+        if error == OK:
             self._handle = handle
         return error
 

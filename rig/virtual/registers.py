@@ -6,6 +6,7 @@ from collections import Counter
 
 from rig.virtual.chips import ChipSpec
 from rig.virtual.efuse import EfuseRegisters, Efuses
+from rig.virtual.efuse_keys import KEY_BLOCKS, crypt_count, key_purposes
 from rig.virtual.spi import SpiRegisters
 from rig.virtual.uart import Uart
 
@@ -52,9 +53,20 @@ class Registers:
         self._spec = spec
         self._uart = uart
         self._fixed = {MAGIC_ADDRESS: spec.magic, **spec.registers}
+        self._efuses = efuses
         self._efuse = EfuseRegisters(efuses)
         self._spi = SpiRegisters(spec, flash_size)
         self._watchdog_config = 0
+
+    @property
+    def crypt_count(self) -> int:
+        """The eFuse field that switches flash encryption on, as the ROM tells it."""
+        return crypt_count(self._efuses)
+
+    @property
+    def key_purposes(self) -> tuple[int, ...]:
+        """Purposes of the key blocks, as the ROM tells them; the last of the seven is no block's."""
+        return (*key_purposes(self._efuses), *self._spec.key_purposes[KEY_BLOCKS:])
 
     def read(self, address: int) -> int:
         """The word at `address`."""

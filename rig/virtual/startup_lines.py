@@ -1,7 +1,8 @@
 """What the second-stage bootloader and the app's start-up print before anything is decided or `app_main` runs.
 
 Sources: bootloader_init.c and bootloader_flash_config_*.c of components/bootloader_support; cpu_start.c, startup.c and
-startup_funcs.c of components/esp_system, esp_app_desc.c, esp_efuse_startup.c, app_startup.c (tags by version).
+startup_funcs.c of components/esp_system, esp_app_desc.c, esp_efuse_startup.c, app_startup.c (tags by version),
+esp_flash_encryption_init_checks in components/bootloader_support/src/flash_encrypt.c.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ _NEW_TAGS = (5, 3)
 
 
 class AppFacts(NamedTuple):
-    """What the app's descriptor says of it; `elf_sha256` in hex."""
+    """What the app's descriptor says of it; `elf_sha256` in hex.
+
+    `checks_encryption`: it was built with CONFIG_SECURE_FLASH_ENC_ENABLED (in development mode).
+    """
 
     project: str
     version: str
@@ -36,6 +40,7 @@ class AppFacts(NamedTuple):
     date: str
     time: str
     elf_sha256: str
+    checks_encryption: bool = False
 
 
 class BuildStamp(NamedTuple):
@@ -77,7 +82,7 @@ def print_bootloader_banner(log: ConsoleLog, config: BootConfig, header: bytes, 
 
 
 def print_app_start(log: ConsoleLog, config: BootConfig, facts: AppFacts) -> None:
-    """From `cpu_start` to `Calling app_main()`; `config` is the app's own."""
+    """From `cpu_start` until flash and eFuses are known; `config` is the app's own."""
     version = release(facts.idf_version)
     new = version >= _NEW_TAGS
     app, efuse = ("app_init", "efuse_init") if new else ("cpu_start", "cpu_start")
@@ -105,11 +110,18 @@ def print_app_start(log: ConsoleLog, config: BootConfig, facts: AppFacts) -> Non
         log.info("heap_init", line)
     log.info("spi_flash", "detected chip: generic")
     log.info("spi_flash", "flash io: dio")
+    if facts.checks_encryption:
+        log.line("W", "flash_encrypt", "Flash encryption mode is DEVELOPMENT (not secure)")
+
+
+def print_main_task(log: ConsoleLog, config: BootConfig, facts: AppFacts) -> None:
+    """From there to `Calling app_main()`."""
+    version = release(facts.idf_version)
     if version < (5, 0):
         scheduler = "Starting scheduler on PRO CPU." if config.chip in XTENSA else "Starting scheduler."
         log.info("cpu_start", scheduler)
         return
-    if not new:
+    if version < _NEW_TAGS:
         log.info("app_start", "Starting scheduler on CPU0")
     log.info("main_task", "Started on CPU0")
     log.info("main_task", "Calling app_main()")
