@@ -113,11 +113,12 @@ class Restarts(Protocol):
 class EfuseState:
     """What a test needs the chip's eFuses to hold when it starts.
 
-    `secure_version`: bits set in the anti-rollback field. `encryption_key`: the flash encryption key, burnt by the host
-    (32 bytes for XTS-AES-128, 64 for XTS-AES-256); None for a chip without flash encryption.
+    `secure_version`: bits set in the anti-rollback field, None if they do not matter. `encryption_key`: the flash
+    encryption key, burnt by the host (32 bytes for XTS-AES-128, 64 for XTS-AES-256); None for a chip without flash
+    encryption.
     """
 
-    secure_version: int = 0
+    secure_version: int | None = 0
     encryption_key: bytes | None = None
 
 
@@ -125,16 +126,40 @@ class EfuseAccess(Protocol):
     """The chip's eFuses from outside: bits go from 0 to 1 and stay, unless the chip itself can be replaced."""
 
     def prepare(self, wanted: EfuseState) -> None:
-        """Make the eFuses hold `wanted`, with the chip held in reset; NotApplicable if this chip cannot any more."""
+        """Make the eFuses hold `wanted`, with the chip held in reset and its flash content placed already.
+
+        NotApplicable if this chip cannot any more.
+        """
 
     def secure_version(self) -> int:
         """Bits set in the anti-rollback field, read with the chip held in its loader."""
+
+    @property
+    def spent(self) -> Sequence[int]:
+        """The field as it was read and burnt so far, in order, where that cannot be undone; else empty."""
+
+
+@dataclass(frozen=True)
+class NetworkAccess:
+    """How the board reaches this machine.
+
+    `host`: what the board calls it; `bind`: the address a server must listen on for that; `variant`: the build variant
+    with the board's network driver. `ssid` and `password` for Wi-Fi, None for a cable.
+    """
+
+    host: str
+    bind: str
+    variant: str = "network"
+    ssid: str | None = None
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class Board:
     """One ESP target: console, reset line, flash, and maybe power and the flash tap.
 
+    `encryption_key`: of a chip whose flash is encrypted for good; None where a trial may choose one, or has none.
+    `network` is None for a board without; `interrupt_gap_limits`: longest gaps in microseconds, by field of `Gaps`.
     `restarts` is None where the chip restarts by itself, as hardware does. `clock_rate`: so many seconds may pass for
     the chip in one second of the host, at most.
     """
@@ -148,6 +173,9 @@ class Board:
     power: PowerSwitch | None = None
     tap: MutationTap | None = None
     efuse: EfuseAccess | None = None
+    encryption_key: bytes | None = field(default=None, repr=False)
+    network: NetworkAccess | None = None
+    interrupt_gap_limits: Mapping[str, int] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     restarts: Restarts | None = None
     clock_rate: float = 1.0

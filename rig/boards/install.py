@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from rig.boards.firmware import FirmwareBuild
 from rig.errors import UserError
@@ -37,6 +38,13 @@ def flash_content(
     for offset, data in sorted(parts.items(), key=lambda item: len(item[1])):
         content[offset : offset + len(data)] = data
     return bytes(content)
+
+
+def with_table_of(build: FirmwareBuild, other: FirmwareBuild) -> FirmwareBuild:
+    """`build` with the partition table of `other`, as in a product whose app and table do not belong together."""
+    table_at = build.boot_config.partition_table_offset
+    files = {**build.flash_files, table_at: other.flash_files[other.boot_config.partition_table_offset]}
+    return replace(build, table=other.table, flash_files=files)
 
 
 def regions_without(content: bytes, kept: Partition | None) -> dict[int, bytes]:

@@ -86,6 +86,21 @@ class PowerSection(Section):
     off: str = Field(min_length=1)
 
 
+class WifiSection(Section):
+    """The access point that a board shall use, and what it calls this machine."""
+
+    ssid: str = Field(min_length=1, max_length=32)
+    password: str = Field(default="", max_length=64, repr=False)
+    host: str = Field(min_length=1, max_length=100, description="address of this machine in that network")
+
+
+class GapLimits(Section):
+    """Longest gaps between two interrupts, in microseconds."""
+
+    iram_us: int | None = Field(default=None, ge=1, description="of an interrupt in IRAM")
+    flash_us: int | None = Field(default=None, ge=1, description="of one that waits for the flash cache")
+
+
 class SerialBoardSection(AnyBoardSection):
     """An attached board, or one behind a serial port server."""
 
@@ -98,7 +113,11 @@ class SerialBoardSection(AnyBoardSection):
     baud: int = Field(default=115200, ge=9600, le=4_000_000, description="of the console")
     flash_baud: int = Field(default=921600, ge=9600, le=4_000_000, description="while esptool flashes")
     power: PowerSection | None = None
+    wifi: WifiSection | None = None
+    interrupt_gap_limits: GapLimits = GapLimits()
     cut_line: bool = Field(default=False, description="whether its supply hangs on a cut line (docs/cut-line.md)")
+    encryption_key: Path | None = Field(default=None, description="file with the flash encryption key in its eFuses")
+    efuse: Literal["virtual", "burn"] | None = Field(default=None, description="how anti-rollback may be tested on it")
 
     @field_validator("chip")
     @classmethod
@@ -166,6 +185,12 @@ KINDS: Mapping[str, type[Section]] = {
     "qemu": QemuBoardSection,
     "serial": SerialBoardSection,
 }
+_TABLES: Mapping[str, type[Section]] = {
+    "power": PowerSection,
+    "wifi": WifiSection,
+    "interrupt_gap_limits": GapLimits,
+}
+"""Tables within a board's."""
 
 _SHAPES = {
     "model_type": "a table is needed",
@@ -200,7 +225,8 @@ def _explain(path: Path, data: object, error: ValidationError) -> list[str]:
         elif item["type"] == "string_pattern_mismatch":
             lines.append(f"{path}: {key} = {item['input']!r}: letters, digits, '.', '_' and '-' are allowed")
         else:
-            lines.append(f"{path}: {key} = {item['input']!r}: {_SHAPES.get(item['type'], item['msg'])}")
+            value = "" if item["loc"][-1:] == ("password",) else f" = {item['input']!r}"
+            lines.append(f"{path}: {key}{value}: {_SHAPES.get(item['type'], item['msg'])}")
     return lines
 
 
@@ -220,7 +246,8 @@ def _allowed(loc: Location) -> list[str]:
     if len(loc) == 1:
         section: type[Section] = BenchConfig
     elif loc[0] == "board":
-        section = PowerSection if "power" in loc else KINDS[str(loc[2])]
+        within = [table for name, table in _TABLES.items() if name in loc]
+        section = within[0] if within else KINDS[str(loc[2])]
     else:
         section = BenchSection if loc[0] == "bench" else FirmwareSection
     return list(section.model_fields)

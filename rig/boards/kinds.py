@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 from rig.boards import qemu, serial, virtual
 from rig.boards.board import Board
 from rig.boards.image_boots import ImageBooter
-from rig.boards.inventory import BoardSection
-from rig.errors import NotApplicable
+from rig.boards.inventory import BoardSection, SerialBoardSection
+from rig.errors import NotApplicable, UserError
 from rig.idf.partitions import PartitionTable
 
 
@@ -37,6 +37,15 @@ KINDS: Mapping[str, Kind] = {"virtual": virtual, "qemu": qemu, "serial": serial}
 def open_board(section: BoardSection) -> Board:
     """The board that a section of rig.toml describes; its console is not open yet."""
     return KINDS[section.kind].open_board(section)
+
+
+def with_burning(board: Board, section: BoardSection) -> Board:
+    """The board with its eFuses to be burnt for good; UserError for one that is not meant to be spent."""
+    if isinstance(section, SerialBoardSection):
+        return serial.with_burning(board, section)
+    raise UserError(
+        f"--burn-efuses names board {section.name}, whose eFuses are not real", hint="leave the option out for it"
+    )
 
 
 def image_booter(section: BoardSection, table: PartitionTable) -> ImageBooter:

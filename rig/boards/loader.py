@@ -39,7 +39,7 @@ class LoaderFlash:
         def read(esp: ESPLoader) -> bytes:
             return bytes(esptool.cmds.read_flash(esp, offset, size, no_progress=True))
 
-        return self._in_loader(read)
+        return self.in_loader(read)
 
     def restore(self, regions: Mapping[int, bytes]) -> int:
         """Write only the sectors that differ, found by comparing MD5 sums; how many were written."""
@@ -50,15 +50,17 @@ class LoaderFlash:
                 for start, end in _differing(esp, offset, want):
                     data = want[start - offset : end - offset]
                     if data.count(0xFF) == len(data):
-                        esptool.cmds.erase_region(esp, start, end - start)
+                        # esptool erases nothing of a chip with flash encryption otherwise.
+                        esptool.cmds.erase_region(esp, start, end - start, force=True)
                     else:
                         esptool.cmds.write_flash(esp, [(start, data)], no_progress=True)
                     written += (end - start) // SECTOR_SIZE
             return written
 
-        return self._in_loader(restore)
+        return self.in_loader(restore)
 
-    def _in_loader(self, work: Callable[[ESPLoader], T]) -> T:
+    def in_loader(self, work: Callable[[ESPLoader], T]) -> T:
+        """What `work` makes of the chip in its loader, where it stays; errors of esptool are BenchFault."""
         output = io.StringIO()
         try:
             with self.console.lent() as port, contextlib.redirect_stdout(output), self._stub(port) as esp:

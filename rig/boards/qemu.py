@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
-from rig.boards.board import Board, Capability, Cut, Restart
+from rig.boards.board import Board, Capability, Cut, EfuseState, NetworkAccess, Restart
 from rig.boards.console import QUIET_S, SILENCE_LIMIT_S, Console, open_quietly
 from rig.boards.image_boots import ImageBooter
 from rig.boards.inventory import QemuBoardSection
@@ -27,23 +27,29 @@ from rig.boards.qemu_images import open_booter
 from rig.boards.trigger import quick_threads
 from rig.emulator import port
 from rig.emulator.disk import DiskCut
+from rig.emulator.efuse import ENCRYPTING, blank_efuses, secure_version, with_encryption_key, with_secure_version
 from rig.emulator.find import Qemu, find_qemu
 from rig.emulator.machine import Machine, build_machine
-from rig.errors import BenchFault, UserError
+from rig.errors import BenchFault, NotApplicable, UserError
 from rig.idf.effects import SECTOR_SIZE, Mutation
+from rig.idf.flash_cipher import cipher_for
+from rig.idf.image import BootloaderDesc
 from rig.idf.partitions import PartitionTable
 
 FLASHING = "placed directly"
 MISSING: Mapping[str, str] = {
     Capability.CUT_LINE: "QEMU shows no GPIO; power is cut at flash mutations instead",
-    Capability.EFUSE: "burning eFuses is not offered to tests on QEMU yet",
-    Capability.FLASH_ENCRYPTION: "flash encryption is not offered on QEMU yet",
-    Capability.NETWORK: "updates over the network are not offered on QEMU yet",
     Capability.WIFI: "QEMU models no radio",
     Capability.INTERRUPT_LATENCY: "emulated time is not the chip's, so it says nothing of interrupt latency",
     Capability.BROWNOUT: "QEMU models no supply voltage, only power on and off",
 }
+NETWORK = NetworkAccess(host="10.0.2.2", bind="127.0.0.1")
+"""QEMU's user networking: its gateway is this machine's loopback."""
+ENCRYPTED_WRITES_SINCE = (5, 3)
+"""ESP-IDF whose encrypted writes QEMU gets right."""
 MEGABYTE = 0x100000
+BOOTLOADER_HEAD, BOOTLOADER_DESC_AT = 0x100, 0x20
+"""Bytes of flash from 0 on, where esp32c3 has its bootloader, and the place of its description in them."""
 CLOCK_RATES = {"instructions": 60.0, "real": 1.0}
 """An idle guest whose clock follows instructions leaps from one timer to the next; 60 and more were seen."""
 SLICE_S = 0.1
@@ -69,6 +75,8 @@ def board_of(machine: Machine, section: QemuBoardSection, qemu: Qemu) -> Board:
         reset_line=QemuResetLine(machine),
         power=QemuPower(machine),
         tap=DiskTap(machine),
+        efuse=QemuEfuse(machine, section.chip),
+        network=NETWORK,
         missing=missing(section),
         restarts=QemuRestarts(machine),
         clock_rate=CLOCK_RATES[section.clock],
@@ -82,7 +90,9 @@ def image_booter(section: QemuBoardSection, table: PartitionTable) -> ImageBoote
 
 def missing(section: QemuBoardSection) -> Mapping[str, str]:
     """What this kind cannot show, and why."""
-    return dict(MISSING)
+    if section.chip in ENCRYPTING:
+        return dict(MISSING)
+    return {**MISSING, Capability.FLASH_ENCRYPTION: f"the bench has no way to give QEMU's {section.chip} a key"}
 
 
 def flash_bytes(section: QemuBoardSection) -> int:
@@ -196,6 +206,47 @@ class QemuPower:
 
     def off(self) -> None:
         self._machine.power_off()
+
+
+class QemuEfuse:
+    """The eFuse file, which outlives the processes; a new chip has a new file."""
+
+    spent: Sequence[int] = ()
+
+    def __init__(self, machine: Machine, chip: str) -> None:
+        self._machine = machine
+        self._chip = chip
+
+    def prepare(self, wanted: EfuseState) -> None:
+        """A chip of which nobody has burnt anything but `wanted`.
+
+        NotApplicable if a field is too narrow, or QEMU does not encrypt as the firmware in flash expects it to.
+        """
+        try:
+            content = with_secure_version(blank_efuses(self._chip), self._chip, wanted.secure_version or 0)
+            if wanted.encryption_key is not None:
+                content = with_encryption_key(content, wanted.encryption_key)
+                self._demand_encrypted_writes(wanted.encryption_key)
+        except ValueError as error:
+            raise NotApplicable(str(error)) from error
+        self._machine.place_efuses(content)
+
+    def _demand_encrypted_writes(self, key: bytes) -> None:
+        """NotApplicable for ESP-IDF before v5.3, whose encrypted writes QEMU gets wrong.
+
+        It puts the plaintext where the address modulo 64 says; QEMU's cipher has 32 bytes for it, and later ones use no
+        more (spi_flash_encrypt_ll_plaintext_save in components/hal/esp32c3; QEMU hw/misc/esp32c3_xts_aes.c).
+        """
+        start = cipher_for(self._chip, key).decrypt(0, self._machine.disk.read(0, BOOTLOADER_HEAD))
+        desc = BootloaderDesc.find(start[BOOTLOADER_DESC_AT:])
+        said = None if desc is None else re.match(r"v(\d+)\.(\d+)", desc.idf_ver)
+        if desc is not None and said is not None and (int(said[1]), int(said[2])) < ENCRYPTED_WRITES_SINCE:
+            raise NotApplicable(
+                f"QEMU garbles the encrypted writes of ESP-IDF {desc.idf_ver}", hint="build with v5.3 or later"
+            )
+
+    def secure_version(self) -> int:
+        return secure_version(self._machine.read_efuses(), self._chip)
 
 
 class DiskTap:

@@ -18,13 +18,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NoReturn
 
 import serial
 from esptool.reset import HardReset
 
-from rig.boards.board import Board, Capability, FlashAccess, ResetLine
+from rig.boards.board import Board, Capability, EfuseAccess, FlashAccess, NetworkAccess, ResetLine
 from rig.boards.console import Console
+from rig.boards.efuses import BurntEfuse, EmulatedEfuse
 from rig.boards.inventory import SerialBoardSection
 from rig.boards.loader import LoaderFlash
 from rig.boards.power import PowerSwitch
@@ -33,6 +35,8 @@ from rig.boards.quiet_ports import NO_LINES as NO_LINES_ERRORS
 from rig.boards.quiet_ports import open_quietly
 from rig.boards.serial_ports import PortFinder, other_users, usb_ids, wanted_port
 from rig.errors import BenchFault, UserError
+from rig.idf.errors import FormatError
+from rig.idf.flash_cipher import cipher_for
 
 COMING_S = 0.1
 """How often a port that shall come with the power is looked for."""
@@ -44,15 +48,15 @@ NO_LINES = "a raw TCP socket carries no DTR and RTS: serve the port by RFC2217 (
 FLASHING = "esptool, through the ROM loader"
 MISSING: Mapping[str, str] = {
     Capability.FLASH_MUTATIONS: "nobody sees the single erases and programs inside a real chip",
-    Capability.EFUSE: "a burnt eFuse of a real chip stays burnt",
-    Capability.FLASH_ENCRYPTION: "flash encryption is not offered on attached boards yet",
-    Capability.NETWORK: "rig.toml has no network for boards yet",
-    Capability.WIFI: "rig.toml has no network for boards yet",
     Capability.CRASH_IMAGES: "thousands of flash images cannot be booted on it; rig crash replay shows single ones",
     Capability.BROWNOUT: "a power switch knows only on and off",
 }
 SYNTHESISED = "synthesised firmware runs on a simulated chip, which has no instruction timing"
 NO_CUT_LINE = "rig.toml does not say that this board's supply hangs on a cut line (docs/cut-line.md)"
+NO_KEY = "rig.toml names no flash encryption key for this board (encryption_key), and a key cannot be taken back"
+NO_WIFI = "rig.toml names no access point for this board (wifi = { ssid = ..., password = ..., host = ... })"
+NO_EFUSE = "a burnt eFuse of a real chip stays burnt, and rig.toml does not say `efuse` (docs/anti-rollback.md)"
+ASKED_ONCE = "rig.toml allows its eFuses to be burnt for good, but --burn-efuses does not name it"
 NO_POWER = "rig.toml names no power switch for this board; its reset line is not one"
 
 
@@ -77,6 +81,10 @@ def open_board(section: SerialBoardSection) -> Board:
         flash=flash,
         reset_line=reset_line,
         power=power,
+        efuse=_efuse(section, flash),
+        encryption_key=_encryption_key(section),
+        network=_network(section),
+        interrupt_gap_limits=section.interrupt_gap_limits.model_dump(exclude_none=True),
         missing=missing(section),
     )
 
@@ -88,16 +96,67 @@ def missing(section: SerialBoardSection) -> Mapping[str, str]:
         lacks[Capability.POWER_CUT] = NO_POWER
     if not section.cut_line:
         lacks[Capability.CUT_LINE] = NO_CUT_LINE
+    if section.efuse != "virtual":
+        lacks[Capability.EFUSE] = ASKED_ONCE if section.efuse == "burn" else NO_EFUSE
+    if section.encryption_key is None:
+        lacks[Capability.FLASH_ENCRYPTION] = NO_KEY
+    if section.wifi is None:
+        lacks[Capability.NETWORK] = lacks[Capability.WIFI] = NO_WIFI
     if section.firmware == "synthesised":
         lacks[Capability.INTERRUPT_LATENCY] = SYNTHESISED
     if not _has_lines(section):
         lacks["reset_line"] = NO_LINES
         lacks["flash"] = f"esptool cannot bring the chip into its loader: {NO_LINES}"
+        lacks[Capability.EFUSE] = lacks["flash"]
     return lacks
 
 
 def _has_lines(section: SerialBoardSection) -> bool:
     return not (section.port or "").startswith("socket://")
+
+
+def with_burning(board: Board, section: SerialBoardSection) -> Board:
+    """The board with its eFuses to be burnt for good. UserError unless rig.toml says so as well."""
+    if section.efuse != "burn" or not isinstance(board.flash, LoaderFlash):
+        raise UserError(
+            "--burn-efuses names a board that rig.toml does not give up for that",
+            board=section.name,
+            hint='a board that is meant to be spent has efuse = "burn" (docs/anti-rollback.md)',
+        )
+    lacks = {name: reason for name, reason in board.missing.items() if name != Capability.EFUSE}
+    return replace(board, efuse=BurntEfuse(board.flash), missing=lacks)
+
+
+def _efuse(section: SerialBoardSection, flash: FlashAccess) -> EfuseAccess | None:
+    """Only those that cost nothing: burning is asked for twice, see `with_burning`."""
+    return EmulatedEfuse(flash) if section.efuse == "virtual" and isinstance(flash, LoaderFlash) else None
+
+
+def _network(section: SerialBoardSection) -> NetworkAccess | None:
+    """By Wi-Fi; the update server listens on this machine's address in that network, and on no other."""
+    wifi = section.wifi
+    if wifi is None:
+        return None
+    return NetworkAccess(wifi.host, wifi.host, "network_wifi", wifi.ssid, wifi.password)
+
+
+def _encryption_key(section: SerialBoardSection) -> bytes | None:
+    """What espsecure generate-flash-encryption-key made and somebody burnt; read anew each time, kept nowhere else."""
+    path = section.encryption_key
+    if path is None:
+        return None
+    try:
+        key = path.read_bytes()
+        cipher_for(section.chip, key)
+    except OSError as error:
+        raise UserError(f"the flash encryption key cannot be read: {error}", board=section.name) from error
+    except FormatError as error:
+        raise UserError(
+            f"{path} is no flash encryption key: {error}",
+            board=section.name,
+            hint="it is the file that espefuse burn-key was given, as espsecure made it",
+        ) from error
+    return key
 
 
 def _power(section: SerialBoardSection) -> PowerSwitch | None:

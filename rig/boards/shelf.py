@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Protocol
 
 from rig.boards.firmware import FirmwareBuild
 from rig.boards.inventory import BoardSection, FirmwareSection
+from rig.boards.signing import is_signed, kept_key, sign
 from rig.errors import NotApplicable, UserError
 from rig.virtual.builds import make_build, variants
 
@@ -38,6 +40,8 @@ def shelf_for(
         shelf = BuiltShelf(config.resolve().parent / firmware.builds, section.chip, scratch)
     else:
         shelf = SynthesisedShelf(scratch, section.chip, firmware.idf_version)
+    if section.kind == "serial" and section.efuse == "virtual":
+        shelf = EmulatedEfuses(shelf)
     return InsteadOf(shelf, variant) if variant else shelf
 
 
@@ -63,15 +67,19 @@ class SynthesisedShelf:
     def _make(self, chip: str, variant: str, version: str) -> FirmwareBuild:
         folder = self.folder / f"{chip}-{self.idf_version}-{variant}-{version}"
         make_build(folder, variant=variant, chip=chip, version=version, idf_version=self.idf_version)
-        return FirmwareBuild.load(folder)
+        return _signed(FirmwareBuild.load(folder), self.folder)
 
 
 class BuiltShelf:
-    """What `rig build` left in `builds`, as `<chip>/<variant>/<version>/`. `scratch` is for what needs no ESP-IDF."""
+    """What `rig build` left in `builds`, as `<chip>/<variant>/<version>/`. `scratch` is for what needs no ESP-IDF.
+
+    An app that demands signatures of its updates is signed, in a copy in `scratch`, with a key kept in `builds`.
+    """
 
     def __init__(self, builds: Path, chip: str, scratch: Path) -> None:
         self.builds = builds
         self.chip = chip
+        self._scratch = scratch
         self._foreign = SynthesisedShelf(scratch, chip, "v5.5")
         self._build = lru_cache(maxsize=None)(self._load)
 
@@ -100,7 +108,43 @@ class BuiltShelf:
             raise UserError(f"this build is for {build.chip}, not {self.chip}", evidence=folder, hint="rig build")
         if build.version != version:
             raise UserError(f"the app says version {build.version}, its folder {version}", evidence=folder)
+        if build.boot_config.signed_updates is None or is_signed(build.app_path.read_bytes()):
+            return build
+        copy = self._scratch / f"{self.chip}-{variant}-{version}-signed"
+        return _signed(FirmwareBuild.load(shutil.copytree(folder, copy)), self.builds)
+
+
+def _signed(build: FirmwareBuild, keys: Path) -> FirmwareBuild:
+    """The same build, its app signed with the key in `keys` if that is what it demands of its updates."""
+    scheme = build.boot_config.signed_updates
+    if scheme is None:
         return build
+    build.app_path.write_bytes(sign(build.app_path.read_bytes(), kept_key(keys, scheme)))
+    return FirmwareBuild.load(build.path)
+
+
+class EmulatedEfuses:
+    """A shelf for a chip whose eFuses are to stay as they are: builds with anti-rollback keep theirs in flash."""
+
+    def __init__(self, shelf: FirmwareShelf) -> None:
+        self._shelf = shelf
+
+    def build(self, variant: str, version: str) -> FirmwareBuild:
+        """NotApplicable for a build that would burn the chip's own eFuses."""
+        emulated = f"{variant}_emulated"
+        build = self._shelf.build(emulated if emulated in variants() else variant, version)
+        if build.boot_config.anti_rollback and not build.sdkconfig.get("EFUSE_VIRTUAL_KEEP_IN_FLASH"):
+            raise NotApplicable(
+                f"variant {variant} would burn eFuses of the chip, and there is none of it that emulates them",
+                hint='give a board that is meant to be spent efuse = "burn" (docs/anti-rollback.md)',
+            )
+        return build
+
+    def app(self, variant: str, version: str) -> bytes:
+        return self.build(variant, version).app_path.read_bytes()
+
+    def app_for_another_chip(self, version: str) -> bytes:
+        return self._shelf.app_for_another_chip(version)
 
 
 class InsteadOf:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rig.boards.board import Board, Capability, Cut
+from rig.boards.board import Board, Capability, Cut, EfuseState, NetworkAccess
 from rig.boards.console import Console, open_quietly
+from rig.boards.efuses import LoaderEfuse
 from rig.boards.image_boots import ImageBooter
 from rig.boards.inventory import VirtualBoardSection
 from rig.boards.loader import LoaderFlash, RtsResetLine
@@ -24,18 +25,19 @@ from rig.idf.effects import Mutation
 from rig.idf.partitions import PartitionTable
 from rig.virtual import port, tap
 from rig.virtual.chip import VirtualChip, build_chip
+from rig.virtual.efuse_keys import burn_flash_key
 from rig.virtual.firmware import VirtualFirmware
 from rig.virtual.wrong_bootloaders import WRONG
 
 FLASHING = "esptool, through the modelled ROM loader"
 MISSING: Mapping[str, str] = {
-    Capability.EFUSE: "burning eFuses is not offered to tests on the virtual board yet",
-    Capability.FLASH_ENCRYPTION: "flash encryption is not offered on the virtual board yet",
-    Capability.NETWORK: "updates over the network are not offered on the virtual board yet",
     Capability.WIFI: "the virtual board models no radio",
     Capability.INTERRUPT_LATENCY: "the virtual board models no instruction timing, so no interrupt latency",
     Capability.BROWNOUT: "the virtual board models no supply voltage, only power on and off",
 }
+
+NETWORK = NetworkAccess(host="127.0.0.1", bind="127.0.0.1")
+"""Its sockets are this process's own."""
 
 
 def open_board(section: VirtualBoardSection) -> Board:
@@ -43,15 +45,18 @@ def open_board(section: VirtualBoardSection) -> Board:
     chip = build_virtual_chip(section)
     url = port.plug(chip)
     console = Console(section.name, lambda: open_quietly(url))
+    flash = LoaderFlash(console, section.chip)
     return Board(
         name=section.name,
         kind=section.kind,
         chip=section.chip,
         console=console,
-        flash=LoaderFlash(console, section.chip),
+        flash=flash,
         reset_line=RtsResetLine(console),
         power=VirtualPower(chip),
         tap=VirtualTap(chip),
+        efuse=VirtualEfuse(chip, flash),
+        network=NETWORK,
         missing=missing(section),
         clock_rate=section.time_scale,
     )
@@ -89,6 +94,23 @@ class VirtualPower:
 
     def off(self) -> None:
         self._chip.power_off()
+
+
+class VirtualEfuse(LoaderEfuse):
+    """Every test gets a new chip; what became of it is read through the loader, as on hardware."""
+
+    def __init__(self, chip: VirtualChip, flash: LoaderFlash) -> None:
+        super().__init__(flash)
+        self._chip = chip
+
+    def prepare(self, wanted: EfuseState) -> None:
+        """A chip from the factory with `wanted` burnt. NotApplicable if its field is too narrow."""
+        version = wanted.secure_version or 0
+        self.demand_fits(version)
+        self._chip.efuse.renew()
+        self._chip.efuse.burn_field("SECURE_VERSION", (1 << version) - 1)
+        if wanted.encryption_key is not None:
+            burn_flash_key(self._chip.efuse, wanted.encryption_key)
 
 
 class VirtualTap:

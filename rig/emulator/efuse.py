@@ -50,5 +50,27 @@ def with_secure_version(efuses: bytes, chip: str, version: int) -> bytes:
     return efuses[: 4 * field.word] + word.to_bytes(4, "little") + efuses[4 * field.word + 4 :]
 
 
+ENCRYPTING = frozenset({"esp32c3"})
+"""Chips to whose flash encryption the bench can give a key here (QEMU hw/misc/esp32c3_xts_aes.c)."""
+_CRYPT_COUNT, _PURPOSE, _KEY0 = _Field(2, 18, 3), _Field(2, 24, 4), _Field(28, 0, 256)
+"""ESP-IDF components/efuse/esp32c3/esp_efuse_table.csv: SPI_BOOT_CRYPT_CNT, KEY_PURPOSE_0, KEY0."""
+_XTS_AES_128 = 4
+
+
+def with_encryption_key(efuses: bytes, key: bytes) -> bytes:
+    """The eFuse file of an esp32c3 that encrypts its flash with `key` (32 bytes, as espsecure takes it).
+
+    The key stays readable, for QEMU itself takes it from the registers that read protection blanks. ValueError for a
+    key of another size.
+    """
+    if len(key) != _KEY0.size // 8:
+        raise ValueError(f"a key of {len(key)} bytes; the chip has XTS-AES-128, whose key has {_KEY0.size // 8}")
+    settings = _word(efuses, _CRYPT_COUNT) | 1 << _CRYPT_COUNT.bit | _XTS_AES_128 << _PURPOSE.bit
+    content = bytearray(efuses)
+    content[4 * _CRYPT_COUNT.word : 4 * _CRYPT_COUNT.word + 4] = settings.to_bytes(4, "little")
+    content[4 * _KEY0.word : 4 * _KEY0.word + len(key)] = key
+    return bytes(content)
+
+
 def _word(efuses: bytes, field: _Field) -> int:
     return int.from_bytes(efuses[4 * field.word : 4 * field.word + 4], "little")

@@ -19,6 +19,7 @@ from rig.emulator.efuse import blank_efuses
 from rig.emulator.find import Qemu
 from rig.emulator.process import (
     EFUSE_FILE,
+    OPEN_ETH,
     UART_LOG,
     Clock,
     Launch,
@@ -55,6 +56,7 @@ class Machine:
         self.uart = UartLog(launch.folder / UART_LOG)
         self._launch = launch
         self._scratch = scratch
+        self._efuses = launch.folder / EFUSE_FILE
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
         self._process: QemuProcess | None = None
@@ -97,6 +99,18 @@ class Machine:
             self._begin(may_restart=True)
             self._held = False
             self._follow()
+
+    def place_efuses(self, content: bytes) -> None:
+        """Put a chip with these eFuses in the place of this one; it is held in reset."""
+        with self._lock:
+            self.hold()
+            self._efuses.write_bytes(content)
+
+    def read_efuses(self) -> bytes:
+        """What is burnt; the chip is held in reset, as a running QEMU may be about to write."""
+        with self._lock:
+            self.hold()
+            return self._efuses.read_bytes()
 
     def close(self) -> None:
         """Take the chip apart: no process and no file is left."""
@@ -270,7 +284,8 @@ def build_machine(name: str, chip: str, flash_size: int, qemu: Qemu, clock: Cloc
     """A new chip with erased flash and blank eFuses, without power. `flash_size` in bytes."""
     scratch = ScratchFolder.make()
     (scratch.path / EFUSE_FILE).write_bytes(blank_efuses(chip))
-    machine = Machine(name, Launch(qemu.program, chip, clock, scratch.path), Disk(flash_size), scratch)
+    launch = Launch(qemu.program, chip, clock, scratch.path, OPEN_ETH)
+    machine = Machine(name, launch, Disk(flash_size), scratch)
     machine.uart.create()
     atexit.register(machine.close)
     return machine

@@ -25,6 +25,8 @@ from rig.emulator.pace import Pacer
 from rig.emulator.qmp import Qmp, QmpError
 
 Clock = Literal["instructions", "real"]
+NO_NETWORK, OPEN_ETH = "none", "user,model=open_eth"
+"""`-nic`: nothing, or the card that ESP-IDF has a driver for (CONFIG_ETH_USE_OPENETH) in a network of its own."""
 ICOUNT: dict[Clock, str] = {"instructions": "shift=3,sleep=off", "real": "shift=3,sleep=on"}
 """Guest time follows instructions, 8 ns each, so that a busy host trips no watchdog; `real` waits for the host's clock
 when the guest has nothing to do, `instructions` goes on to its next timer, at the speed that `rig.emulator.pace` lets
@@ -59,6 +61,7 @@ class Launch:
     chip: str
     clock: Clock
     folder: Path
+    nic: str = NO_NETWORK
 
     @property
     def icount(self) -> str:
@@ -75,7 +78,7 @@ class Launch:
         return [
             str(self.program),
             *("-machine", self.chip),
-            *("-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot", "-S"),
+            *("-display", "none", "-monitor", "none", "-nic", self.nic, "-no-reboot", "-S"),
             *("-icount", self.icount),
             *(("-d", "int", "-D", pace_name(number)) if self.paced else ()),
             *("-drive", f"file=nbd+unix:///?socket={nbd_name(number)},if=mtd,format=raw"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from rig.boards import qemu
-from rig.boards.board import Board, Capability, Cut, powered
+from rig.boards.board import Board, Capability, Cut, EfuseState, powered
 from rig.boards.inventory import QemuBoardSection
 from rig.emulator.machine import Machine
-from rig.errors import BenchFault, UserError
+from rig.errors import BenchFault, NotApplicable, UserError
+from rig.idf.flash_cipher import XtsAes
+from rig.idf.image import BootloaderDesc
 from tests.rig.emulator import fake_qemu
 
 PATIENCE_S = 30.0
@@ -59,7 +62,8 @@ def test_it_boots_when_power_comes_on(board: Board) -> None:
 
 
 def test_it_can_cut_power_show_flash_mutations_and_boot_crash_images(board: Board) -> None:
-    assert board.capabilities == {Capability.POWER_CUT, Capability.FLASH_MUTATIONS, Capability.CRASH_IMAGES}
+    shown = {Capability.POWER_CUT, Capability.FLASH_MUTATIONS, Capability.CRASH_IMAGES, Capability.EFUSE}
+    assert shown <= board.capabilities
     assert all(board.missing.values())
 
 
@@ -214,3 +218,42 @@ def test_without_qemu_the_board_cannot_be_opened_and_says_what_to_do(section: Qe
 def test_a_qemu_without_the_chip_is_refused(section: QemuBoardSection) -> None:
     with pytest.raises(UserError, match="no machine esp32"):
         qemu.open_board(section.model_copy(update={"chip": "esp32"}))
+
+
+def test_a_new_chip_has_the_efuses_a_test_asks_for_and_they_are_read_back_at_rest(
+    board: Board, machines: list[Machine]
+) -> None:
+    expect(board, b"flash begins")
+    assert board.efuse is not None
+    for version in (3, 0):
+        board.efuse.prepare(EfuseState(secure_version=version))
+        assert not machines[0].running
+        assert board.efuse.secure_version() == version
+    with pytest.raises(NotApplicable, match="17 does not fit into the 16 eFuse bits of esp32c3"):
+        board.efuse.prepare(EfuseState(secure_version=17))
+
+
+def test_a_new_chip_encrypts_with_the_key_a_test_asks_for(board: Board, machines: list[Machine]) -> None:
+    assert board.efuse is not None
+    key = bytes(range(32))
+    board.efuse.prepare(EfuseState(encryption_key=key))
+    words = struct.unpack("<64I", machines[0].read_efuses()[:256])
+    # BLOCK0: SPI_BOOT_CRYPT_CNT at bit 82, KEY_PURPOSE_0 at 88; BLOCK_KEY0 behind BLOCK1, 2 and 3
+    assert words[2] == 1 << 18 | 4 << 24
+    assert struct.pack("<8I", *words[28:36]) == key
+    assert board.efuse.secure_version() == 0
+    with pytest.raises(NotApplicable, match="a key of 64 bytes"):
+        board.efuse.prepare(EfuseState(encryption_key=bytes(64)))
+
+
+@pytest.mark.parametrize(("idf", "works"), [("v5.1.6", False), ("v5.2.7", False), ("v5.3", True), ("v6.0.2", True)])
+def test_encrypted_writes_that_qemu_gets_wrong_are_not_asked_of_it(board: Board, idf: str, works: bool) -> None:
+    assert board.efuse is not None
+    key = bytes(range(32))
+    head = (bytes(32) + BootloaderDesc(idf_ver=idf).pack()).ljust(0x1000, b"\0")
+    board.flash.restore({0: XtsAes(key).encrypt(0, head)})
+    if works:
+        board.efuse.prepare(EfuseState(encryption_key=key))
+    else:
+        with pytest.raises(NotApplicable, match=f"ESP-IDF {idf}"):
+            board.efuse.prepare(EfuseState(encryption_key=key))
