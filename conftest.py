@@ -1,3 +1,10 @@
 """Wiring only: the fixtures that tests may use."""
 
-pytest_plugins = ["fixtures.reporting", "fixtures.bench", "fixtures.trial", "fixtures.crash", "fixtures.dut"]
+pytest_plugins = [
+    "fixtures.reporting",
+    "fixtures.bench",
+    "fixtures.trial",
+    "fixtures.updates",
+    "fixtures.crash",
+    "fixtures.dut",
+]

@@ -15,8 +15,11 @@ import click
 from rig import __version__
 from rig.crash_cli import crash
 from rig.errors import RigError, UserError
+from rig.gate_cli import gate
 from rig.idf.errors import FormatError
+from rig.image_cli import image
 from rig.options import EXIT_CODES, config_option
+from rig.ota_serve_cli import ota_serve
 
 BENCH_FAULT, INTERRUPTED, BROKEN_PIPE = 3, 130, 141
 
@@ -68,6 +71,7 @@ def main() -> None:
       rig qualify --board a --board b
                                   both at once, and where they differ
       rig crash sweep             every power cut of an update, exactly
+      rig gate build/             before a release: what no update can mend
       rig serve --port 4000       a virtual board for esptool and any monitor
     """
     for stream in (sys.stdout, sys.stderr):
@@ -98,6 +102,12 @@ def main() -> None:
     metavar="NAME",
     help="The build variant to take wherever a test asks for plain rollback; no_rollback is the negative control.",
 )
+@click.option(
+    "--burn-efuses",
+    metavar="NAME",
+    multiple=True,
+    help='Burn eFuses of this board, for good. Its section of rig.toml must have efuse = "burn" as well.',
+)
 @click.option("--json", "as_json", is_flag=True, help="Print results.json; progress and table go to stderr.")
 @click.option(
     "--open/--no-open", "open_page", default=None, help="Open the report in a browser.  [default: on a desktop]"
@@ -108,6 +118,7 @@ def qualify(
     select: str | None,
     jobs: int | None,
     variant: str | None,
+    burn_efuses: tuple[str, ...],
     as_json: bool,
     open_page: bool | None,
 ) -> None:
@@ -118,7 +129,12 @@ def qualify(
     """
     from rig import qualify_command
 
-    sys.exit(qualify_command.run(config, boards, select, jobs, variant=variant, as_json=as_json, open_page=open_page))
+    sys.exit(
+        qualify_command.run(
+            config, boards, select, jobs,
+            variant=variant, burn_efuses=burn_efuses, as_json=as_json, open_page=open_page,
+        )
+    )  # fmt: skip
 
 
 @main.command(short_help="Check the bootloader model against golden vectors.")
@@ -316,3 +332,6 @@ def doctor(config: Path, board: str | None, as_json: bool) -> None:
 
 
 main.add_command(crash)
+main.add_command(gate)
+main.add_command(image)
+main.add_command(ota_serve)

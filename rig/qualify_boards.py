@@ -70,6 +70,19 @@ def _default(section: BoardSection, programs: int) -> int:
     return max(min(2 * (os.cpu_count() or 1), 8) // programs, 1) if section.kind == "virtual" else 1
 
 
+def check_spent(sections: Sequence[BoardSection], names: Sequence[str]) -> None:
+    """UserError if a board whose eFuses are to be burnt is not tested, or rig.toml does not give it up for that."""
+    for name in names:
+        section = next((section for section in sections if section.name == name), None)
+        if section is None:
+            raise UserError(f"--burn-efuses {name}: this board is not tested", hint=f"add --board {name}")
+        if getattr(section, "efuse", None) != "burn":
+            raise UserError(
+                f"--burn-efuses {name}: rig.toml does not give this board up for that",
+                hint='a board that is meant to be spent has efuse = "burn" (docs/anti-rollback.md)',
+            )
+
+
 def board_facts(section: BoardSection) -> dict[str, str]:
     """What the report says of a board: name, kind, chip, and how firmware gets into its flash (`how`), if known."""
     return {key: str(value) for key, value in kinds.describe(section).items() if key in FACTS}

@@ -19,7 +19,7 @@ from rig.errors import BenchFault, Inconclusive
 from rig.evidence.records import Requirement, RunRecord, SweepRecord, TestResult, Verdict
 from rig.evidence.terminal import RunProgress, exit_code, print_summary
 from rig.processes import ended_like_ctrl_c
-from rig.qualify_boards import board_facts, choose, copies, firmware_facts
+from rig.qualify_boards import board_facts, check_spent, choose, copies, firmware_facts
 from rig.report_folder import ReportFolder, print_json, show
 from rig.requirements_command import uncovered
 from rig.screen import Screen
@@ -37,6 +37,7 @@ def run(
     jobs: int | None,
     *,
     variant: str | None,
+    burn_efuses: Sequence[str],
     as_json: bool,
     open_page: bool | None,
 ) -> int:
@@ -44,6 +45,7 @@ def run(
     bench = inventory.load(config)
     sections = choose(bench, boards)
     jobs_of = copies(sections, jobs)
+    check_spent(sections, burn_efuses)
     if variant is not None:
         read_variant(variant)  # refuses an unknown one
     tests = qualify.find_tests(config)
@@ -63,7 +65,7 @@ def run(
         plans = [
             qualify.Plan(
                 config.resolve(), tests, partial / TESTS / section.name, section.name, jobs_of[section.name], select,
-                variant,
+                variant, section.name in burn_efuses,
             )
             for section in sections
         ]  # fmt: skip

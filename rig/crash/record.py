@@ -9,7 +9,7 @@ from rig.crash.recording import Header, Recording
 from rig.crash.scenarios import Scenario
 from rig.errors import NotApplicable
 from rig.evidence.trial import Trial
-from rig.idf.effects import BurnSecureVersion
+from rig.idf.flash_cipher import is_plain
 
 
 def record(scenario: Scenario, trial: Trial) -> Recording:
@@ -26,6 +26,11 @@ def record(scenario: Scenario, trial: Trial) -> Recording:
             hint="record on a virtual or QEMU board, then replay the crash images on this one",
         )
     scenario.install(trial)
+    if not is_plain(trial.witnesses.known.cipher):
+        raise NotApplicable(
+            "crash images hold flash as the chip reads it, so none are made of an encrypted flash",
+            hint="power can be cut at single mutations of it: tests/qualification/test_flash_encryption.py",
+        )
     base = trial.witnesses.known.read(0, end_of(trial.build.table))
     tap.start_recording()
     try:
@@ -48,9 +53,15 @@ def record(scenario: Scenario, trial: Trial) -> Recording:
         diagnostics=scenario.diagnostics,
         flash_size=build.flash_size,
         base_sha256=sha256(base).hexdigest(),
-        secure_version=next((burn.before for burn in mutations if isinstance(burn, BurnSecureVersion)), 0),
+        secure_version=_secure_version(trial),
         begin=begin,
         boot_config=build.boot_config.to_json(),
         app_idf_version=build.idf_version,
     )
     return Recording(header, base, mutations)
+
+
+def _secure_version(trial: Trial) -> int:
+    """What the eFuse held when the run began; nothing looks at it without anti-rollback."""
+    seen = trial.witnesses.secure_versions
+    return seen[0].value if seen else 0

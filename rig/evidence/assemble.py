@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -10,7 +12,7 @@ from typing import NamedTuple
 from rig.errors import Inconclusive
 from rig.evidence import emulated
 from rig.evidence.agentlines import checked, facts
-from rig.evidence.app_calls import AppCall, Call, judge_call
+from rig.evidence.app_calls import AppCall, Call, Witnessed, around, judge_call, model_call, name_of
 from rig.evidence.bench import ExpectedReset
 from rig.evidence.boots import Boot, MarkKind, segment
 from rig.evidence.boots import Mark as LogMark
@@ -20,6 +22,8 @@ from rig.evidence.logwitness import log_says_confirmed
 from rig.evidence.observe import Sample, describe_entry
 from rig.evidence.predict import Entries, Prediction, predict
 from rig.evidence.records import Verdict
+from rig.evidence.secure_versions import SecureVersions, SeenVersion, possible_after, said
+from rig.evidence.secure_versions import reported as reported_versions
 from rig.evidence.witnesses import KnownFlash
 from rig.idf.config import BootConfig
 from rig.idf.ota_ops import RESTART
@@ -46,30 +50,92 @@ class TrialEvidence(NamedTuple):
     table: PartitionTable
     config: BootConfig
     app_silent: bool = False
+    secure_versions: Sequence[SeenVersion] = ()
 
 
 def judge_trial(evidence: TrialEvidence) -> Judgement:
     """The verdict on all boots, the worst first, with every hazard that was met."""
     boots = segment(evidence.events, evidence.marks, evidence.table).boots
     samples = sorted([*evidence.samples, *reported(evidence.events)], key=lambda sample: sample.offset)
-    judgements = []
-    left: Entries | None = None
-    for number in range(len(boots)):
-        case = _boot_evidence(number, boots, samples, evidence, left)
-        left = case.otadata_after
-        judgement = judge(case)
-        judgements.append(judgement._replace(reason=f"boot {number}: {judgement.reason}"))
-    calls = [*evidence.calls, *_own_calls(boots)]
-    for call in calls:
-        known = _memory(evidence, call.start)
-        if known is not None and (found := judge_call(call, samples, known, evidence.table, evidence.config)):
-            judgements.append(found)
+    calls = sorted([*evidence.calls, *_own_calls(boots)], key=lambda call: call.start)
+    versions = _versions(evidence)
+    judgements = _in_order(boots, calls, samples, evidence, versions)
+    if wrong := versions.contradiction():
+        judgements.append(Judgement(Verdict.FIRMWARE_FAIL, *wrong))
     if contradiction := _unasked_change(boots, samples, calls):
         judgements.append(contradiction)
     judgements += emulated.crashes(boots)
     verdict = worst(judgements)
     met = dict.fromkeys(hazard for judgement in judgements for hazard in judgement.hazards)
     return verdict._replace(hazards=tuple(met))
+
+
+def _in_order(
+    boots: Sequence[Boot],
+    calls: Sequence[AppCall],
+    samples: Sequence[Sample],
+    evidence: TrialEvidence,
+    versions: SecureVersions,
+) -> list[Judgement]:
+    """Those of all boots, then those of all calls; the eFuse is followed from one to the next as they happened."""
+    judgements, by_calls = [], []
+    waiting = list(calls)
+    left: Entries | None = None
+    for number, boot in enumerate(boots):
+        start = boot.events[0].at.offset
+        end = boots[number + 1].events[0].at.offset if number + 1 < len(boots) else sys.maxsize
+        # A call that power was lost in may have said nothing: then the next boot begins where it does.
+        own = [call for call in waiting if start < call.start <= end]
+        case = _boot_evidence(number, boots, samples, evidence, left, versions.before_boot(start))
+        if evidence.config.anti_rollback:
+            until = min([end, *(call.began for call in own)])
+            case = replace(case, secure_version_after=versions.after_boot(start, until))
+            versions.booted(start, f"boot {number}", _burnt_by_boot(case))
+        left = case.otadata_after
+        judgement = judge(case)
+        judgements.append(judgement._replace(reason=f"boot {number}: {judgement.reason}"))
+        by_calls += [_judge_call(call, samples, evidence, versions) for call in own]
+        waiting = [call for call in waiting if call not in own]
+    by_calls += [_judge_call(call, samples, evidence, versions) for call in waiting]
+    return [*judgements, *(found for found in by_calls if found is not None)]
+
+
+def _versions(evidence: TrialEvidence) -> SecureVersions:
+    """Only a build with anti-rollback looks at the field."""
+    if not evidence.config.anti_rollback:
+        return SecureVersions((), evidence.config.secure_version_bits)
+    seen = [*evidence.secure_versions, *reported_versions(evidence.events)]
+    return SecureVersions(seen, evidence.config.secure_version_bits)
+
+
+def _burnt_by_boot(case: BootEvidence) -> tuple[int, ...] | None:
+    """Values it may have left; None if that is not known, as with an app that may have confirmed itself in silence."""
+    prediction = None if case.app_silent else _predicted(case)
+    return None if prediction is None else possible_after(prediction, cut=case.cut)
+
+
+def _judge_call(
+    call: AppCall, samples: Sequence[Sample], evidence: TrialEvidence, versions: SecureVersions
+) -> Judgement | None:
+    known = _memory(evidence, call.start)
+    if known is None:
+        return None
+    if not evidence.config.anti_rollback:
+        return judge_call(call, samples, known, evidence.table, evidence.config)
+    known = known.with_secure_version(versions.before_call(call.began))
+    before, after = around(call, samples)
+    possible = None
+    if before is not None:
+        with contextlib.suppress(Inconclusive):
+            outcome = model_call(call, before.entries, known, evidence.table, evidence.config)
+            possible = possible_after(outcome.prediction, cut=call.error is None)
+    if call.since is not None and possible is not None:
+        meanwhile = tuple(dict.fromkeys((known.secure_version, *possible)))
+        versions.called(call.since, f"what may have been {name_of(call)}", meanwhile)
+    versions.called(call.start, name_of(call), possible)
+    lines = said(evidence.events, call.began, after.offset) if after is not None else []
+    left = versions.after_call(call.start) if call.error is None else None
+    return judge_call(call, samples, known, evidence.table, evidence.config, Witnessed(lines, left))
 
 
 def reported(events: Sequence[Event]) -> list[Sample]:
@@ -84,9 +150,14 @@ def reported(events: Sequence[Event]) -> list[Sample]:
 
 
 def _boot_evidence(
-    number: int, boots: Sequence[Boot], samples: Sequence[Sample], evidence: TrialEvidence, left: Entries | None
+    number: int,
+    boots: Sequence[Boot],
+    samples: Sequence[Sample],
+    evidence: TrialEvidence,
+    left: Entries | None,
+    burnt: int | None,
 ) -> BootEvidence:
-    """`left`: otadata after the boot before this one, as far as that is known."""
+    """`left`: otadata after the boot before this one, as far as that is known; `burnt`: the eFuse before this one."""
     boot = boots[number]
     start = boot.events[0].at.offset
     end = boots[number + 1].events[0].at.offset if number + 1 < len(boots) else None
@@ -97,7 +168,7 @@ def _boot_evidence(
         events=boot.events,
         config=evidence.config,
         otadata_before=before,
-        memory_before=_memory_for_boot(evidence, start, before),
+        memory_before=_memory_for_boot(evidence, start, before, burnt),
         table=evidence.table,
         expected_reset=_expected_reset(number, boots),
         app_silent=evidence.app_silent,
@@ -125,13 +196,16 @@ def _memory(evidence: TrialEvidence, position: int) -> KnownFlash | None:
     return next((flash for offset, flash in reversed(evidence.flash) if offset <= position), None)
 
 
-def _memory_for_boot(evidence: TrialEvidence, start: int, otadata: Entries | None) -> KnownFlash | None:
+def _memory_for_boot(
+    evidence: TrialEvidence, start: int, otadata: Entries | None, burnt: int | None
+) -> KnownFlash | None:
     """What nobody read of otadata must not be taken from an earlier time."""
     known = _memory(evidence, start)
+    if known is None:
+        return None
+    known = known.with_secure_version(burnt)
     part = evidence.table.otadata_for_bootloader
-    if known is None or part is None or otadata is not None:
-        return known
-    return known.with_unknown(part.offset, part.end)
+    return known if part is None or otadata is not None else known.with_unknown(part.offset, part.end)
 
 
 def _own_calls(boots: Sequence[Boot]) -> list[AppCall]:
@@ -139,7 +213,8 @@ def _own_calls(boots: Sequence[Boot]) -> list[AppCall]:
     calls = []
     for boot in boots:
         said = [(event, line) for event in boot.events if isinstance(event, AgentLine) and (line := checked(event))]
-        running = next((line.fields.get("running") for _, line in said if line.word == "start"), None)
+        first = next(((event.at.offset, line) for event, line in said if line.word == "start"), None)
+        began, running = (None, None) if first is None else (first[0], first[1].fields.get("running"))
         cut = next((mark.offset for mark in boot.marks if mark.kind is MarkKind.POWER_CUT), None)
         over = [event.at.offset for event, line in said if line.word in ("shutdown", "ready")]
         for event, line in said:
@@ -147,7 +222,7 @@ def _own_calls(boots: Sequence[Boot]) -> list[AppCall]:
                 at = event.at.offset
                 # It says so before it does it: power may have been lost meanwhile.
                 unknown = own[1] == RESTART and cut is not None and not any(at < end < cut for end in over)
-                calls.append(AppCall(own[0], at, running, error=None if unknown else own[1]))
+                calls.append(AppCall(own[0], at, running, error=None if unknown else own[1], since=began))
     return calls
 
 

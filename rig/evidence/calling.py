@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from rig.errors import FirmwareFault
 from rig.evidence.app_calls import AppCall, Call
@@ -13,29 +14,43 @@ from rig.idf.partitions import Partition
 from rig.updates.agent import Agent, AgentError
 from rig.updates.uart import UartFaults, abort_transfer, install_image, transfer_image
 
+Done = TypeVar("Done")
+
 
 class Calls:
     """Lets the app make calls, by the agent that `agent` gives, and notes each in `witnesses`.
 
+    `burns` says whether the app looks at the anti-rollback eFuse, which is then asked for, too.
     `sent`: bytes that the last call sent for an update; how much of them came to be in the slot may not be known.
     """
 
-    def __init__(self, app: RunningApp, witnesses: Witnesses, agent: Callable[[], Agent]) -> None:
+    def __init__(
+        self, app: RunningApp, witnesses: Witnesses, agent: Callable[[], Agent], burns: Callable[[], bool]
+    ) -> None:
         self._app = app
         self._witnesses = witnesses
         self._agent = agent
+        self._burns = burns
         self.sent = 0
 
-    def make(self, name: Call, work: Callable[[], object], target: Partition | None = None, data: bytes = b"") -> None:
+    def make(
+        self,
+        name: Call,
+        work: Callable[[], object],
+        target: Partition | None = None,
+        data: bytes = b"",
+        version: int = 0,
+    ) -> None:
         """Let the app make one call, by `work`. Raises AgentError when it returns an error."""
         self.ask_otadata()
-        call = AppCall(name, self._witnesses.position, self._app.slot, target.slot if target else None, data)
+        slot = target.slot if target else None
+        call = AppCall(name, self._witnesses.position, self._app.slot, slot, data, version=version)
         self._witnesses.calls.append(call)
         self.sent = len(data)
         try:
             work()
         except AgentError as error:
-            call.error = error.error
+            call.error, call.came = error.error, error.offset
             self.ask_otadata()
             raise
         call.error = "ESP_OK" if self._app.runs else RESTART
@@ -43,8 +58,10 @@ class Calls:
             self.ask_otadata()
 
     def ask_otadata(self) -> None:
-        """Let the app report otadata; the answer stays in the console log, where the trace finds it."""
+        """Let the app report otadata, and the eFuse; the answers stay in the log, where the trace finds them."""
         self._agent().otadata()
+        if self._burns():
+            self._agent().secure_version()
 
     def next_slot(self) -> str:
         """The slot that the app would update next; FirmwareFault if it sees none."""
@@ -60,13 +77,29 @@ class Calls:
         self.make(
             "update", lambda: install_image(self._agent(), image, target.slot or slot, faults=faults), target, image
         )
-        self._witnesses.know(self._witnesses.known.with_known(target.offset, image.ljust(target.size, b"\xff")))
+        self._witnesses.know(self._witnesses.known.with_update(target.offset, image, target.size))
 
     def update_error(self, image: bytes, target: Partition, faults: UartFaults) -> str:
         """Try an update with faults; the name of ESP-IDF's error, or ESP_OK."""
         self.forget(target)
         arrives = faults.apply_to(image)
         return self.error_of("update", lambda: install_image(self._agent(), image, faults=faults), target, arrives)
+
+    def download(self, image: bytes, target: Partition, work: Callable[[], Done]) -> Done:
+        """Let the app download by `work`; `image` is what the slot holds afterwards. AgentError when it fails."""
+        done: list[Done] = []
+        try:
+            self.make("download", lambda: done.append(work()), target, image)
+        except AgentError as error:
+            # One that says it has not touched the slot is taken at its word: the next boots show whether that is so.
+            if error.offset is not None:
+                self.forget(target)
+            raise
+        except BaseException:
+            self.forget(target)
+            raise
+        self._witnesses.know(self._witnesses.known.with_update(target.offset, image, target.size))
+        return done[0]
 
     def abandon_update(self, image: bytes, target: Partition, after: float) -> None:
         """Stop sending for good after that share of the image."""
@@ -80,11 +113,16 @@ class Calls:
         self.make("begin", stop, target)
 
     def error_of(
-        self, name: Call, work: Callable[[], object], target: Partition | None = None, data: bytes = b""
+        self,
+        name: Call,
+        work: Callable[[], object],
+        target: Partition | None = None,
+        data: bytes = b"",
+        version: int = 0,
     ) -> str:
         """Let the app make a call that may fail; the name of ESP-IDF's error, or ESP_OK."""
         try:
-            self.make(name, work, target, data)
+            self.make(name, work, target, data, version)
         except AgentError as error:
             return error.error
         return "ESP_OK"

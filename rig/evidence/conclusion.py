@@ -13,12 +13,13 @@ from rig.evidence.assemble import TrialEvidence, judge_trial
 from rig.evidence.bench import ExpectedReset, bench_signs
 from rig.evidence.boots import Mark, MarkKind
 from rig.evidence.cut_hazards import cut_hazards
+from rig.evidence.entry_words import ERASED
 from rig.evidence.judge import Judgement, worst
 from rig.evidence.logparse import LogParser
 from rig.evidence.observe import Sample, describe_entry
 from rig.evidence.records import BootRecord, Hazard, Transition, Verdict
 from rig.evidence.seen import SeenBoots, SeenOtadata, SeenTransitions
-from rig.evidence.witnesses import Witnesses
+from rig.evidence.witnesses import ERASED_ENTRY, Witnesses
 
 KINDS = {
     "power cut": MarkKind.POWER_CUT,
@@ -71,8 +72,14 @@ class Conclusion(NamedTuple):
 
     @property
     def otadata(self) -> SeenOtadata:
-        """Both select entries at the end, read from flash by the ROM loader; empty for an erased one."""
-        return SeenOtadata.of(self.witnesses.samples[-1].entries)
+        """Both select entries at the end, read from flash by the ROM loader; empty for one that reads as blank."""
+        return SeenOtadata.of(self.witnesses.samples[-1].entries, self.witnesses.erased)
+
+    @property
+    def secure_version(self) -> int | None:
+        """The eFuse's secure version at the end, read from outside; None where nobody looks at it."""
+        seen = self.witnesses.secure_versions
+        return seen[-1].value if seen else None
 
     @property
     def judgement(self) -> Judgement:
@@ -119,6 +126,10 @@ class Conclusion(NamedTuple):
                 }
                 for sample in self.witnesses.samples
             ],
+            "secure_versions": [
+                {"after_bytes": seen.offset, "source": seen.source, "value": seen.value}
+                for seen in self.witnesses.secure_versions
+            ],
             "verdict": self.verdict.value,
             "reason": self.reason,
         }
@@ -161,6 +172,7 @@ def conclude(witnesses: Witnesses, build: FirmwareBuild | None) -> Conclusion:
                 build.table,
                 build.boot_config,
                 app_silent=not build.speaks_protocol,
+                secure_versions=witnesses.secure_versions,
             )
         )
     if _says_nothing(witnesses):
@@ -184,5 +196,7 @@ def _samples_text(witnesses: Witnesses) -> str:
     lines = ["otadata as the bench wrote it or the ROM loader read it; what the app reported is in console.log"]
     for sample in witnesses.samples:
         lines.append(f"after {sample.position} bytes of log, {sample.source}:")
-        lines += [f"  [{number}] {data.hex()}  {describe_entry(data)}" for number, data in enumerate(sample.entries)]
+        for number, data in enumerate(sample.entries):
+            noise = data == witnesses.erased[number] != ERASED_ENTRY
+            lines.append(f"  [{number}] {data.hex()}  {ERASED if noise else describe_entry(data)}")
     return "\n".join(lines) + "\n"

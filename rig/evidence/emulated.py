@@ -8,7 +8,17 @@ from rig.emulator.faults import restart_announced
 from rig.evidence.agentlines import checked, word
 from rig.evidence.app_calls import AppCall
 from rig.evidence.boots import Boot, Mark, MarkKind
-from rig.evidence.events import AgentLine, AppLoaded, BootloaderStart, Event, OtaLine, Panic, Reset, RomBanner
+from rig.evidence.events import (
+    AgentLine,
+    AppLoaded,
+    BootloaderStart,
+    Event,
+    NotSigned,
+    OtaLine,
+    Panic,
+    Reset,
+    RomBanner,
+)
 from rig.evidence.judge import Judgement
 from rig.evidence.records import Verdict
 
@@ -54,13 +64,16 @@ def _said_too_late(event: Event, since: int, cut: Mark) -> bool:
 
 
 def crashes(boots: Sequence[Boot]) -> list[Judgement]:
-    """Known faults of QEMU look like firmware that crashes, so an unasked crash there says nothing of the firmware."""
+    """Known faults of QEMU look like firmware that crashes, so an unasked crash there says nothing of the firmware,
+    unless the firmware said why.
+    """
     return [
         Judgement(Verdict.BENCH_FAULT, f"boot {number}: {CRASHED_UNASKED}", _last_words(boot))
         for number, boot in enumerate(boots)
         if any(mark.kind is MarkKind.RESTARTED for mark in boot.marks)
         and not any(mark.kind is MarkKind.CRASH_ASKED for mark in boot.marks)
         and any(isinstance(event, AppLoaded | AgentLine) for event in boot.events)
+        and not any(isinstance(event, NotSigned) for event in boot.events)
         and not _announced(boot)
     ]
 

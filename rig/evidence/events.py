@@ -229,6 +229,12 @@ class FlashEncryption(NamedTuple):
     mode: str
 
 
+class NotSigned(NamedTuple):
+    """The app demands signatures of updates and has none itself: it aborts before app_main (secure_boot.c)."""
+
+    at: Line
+
+
 class AppInfo(NamedTuple):
     """One field of the running app's description, printed at start-up (cpu_start, app_init)."""
 
@@ -382,6 +388,7 @@ Event = (
     | AppLoaded
     | EfuseChange
     | FlashEncryption
+    | NotSigned
     | AppInfo
     | OtaLine
     | CallFailed

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from rig.evidence.boots import Boot
 from rig.evidence.compare import WIDTH, Difference, Row
+from rig.evidence.entry_words import words
 from rig.evidence.events import AppInfo
 from rig.evidence.logwitness import LogComparison
-from rig.evidence.observe import describe_entry, running_slot
-from rig.evidence.predict import Entries, Prediction
+from rig.evidence.observe import running_slot
+from rig.evidence.predict import Entries, Prediction, otadata_offset
+from rig.idf.flash_cipher import PLAIN
 
 _LABEL = 16
 _COLUMN = (WIDTH - _LABEL - 9) // 3
@@ -29,6 +31,8 @@ class Findings(NamedTuple):
     signs: tuple[str, ...]
     faults: tuple[str, ...]
     doubts: tuple[str, ...]
+    burnt: tuple[int | None, int | None] | None = None
+    """The eFuse's secure version before and after; None where it does not matter."""
 
 
 def explain(found: Findings) -> str:
@@ -68,12 +72,23 @@ def _witnesses(found: Findings) -> list[tuple[str, str, str, str]]:
     ]
     for number in (0, 1):
         start = found.before or (prediction.states[0] if prediction and prediction.states else None)
-        before = describe_entry(start[number]) if start else _UNKNOWN
-        after = describe_entry(found.after[number]) if found.after else _UNKNOWN
-        model = prediction.otadata if prediction else None
+        before = _entry(start, number, found)
+        after = _entry(found.after, number, found)
+        model = _entry(prediction.otadata if prediction else None, number, found)
         rows.append((f"entry {number} before", "", before, ""))
-        rows.append((f"entry {number} after", "", after, describe_entry(model[number]) if model else _UNKNOWN))
+        rows.append((f"entry {number} after", "", after, model))
+    if found.burnt is not None:
+        was, now = (_UNKNOWN if version is None else str(version) for version in found.burnt)
+        rows.append(("eFuse before", was, "", ""))
+        rows.append(("eFuse after", now, "", str(prediction.secure_version) if prediction else _UNKNOWN))
     return rows
+
+
+def _entry(entries: Entries | None, number: int, found: Findings) -> str:
+    if entries is None:
+        return _UNKNOWN
+    cipher = found.prediction.cipher if found.prediction else PLAIN
+    return words(entries, number, cipher, otadata_offset(found.boot.table) or 0)
 
 
 def _result(prediction: Prediction | None) -> str:

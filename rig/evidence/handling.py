@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from rig.boards.board import Board
+from rig.boards.board import Board, EfuseState
 from rig.boards.firmware import FirmwareBuild
 from rig.boards.install import regions_without
 from rig.errors import UserError
+from rig.evidence.encryption import as_flashed, chip_cipher
+from rig.evidence.entry_words import erased_entries
 from rig.evidence.witnesses import ENTRY, KnownFlash, Witnesses
 from rig.idf.effects import SECTOR_SIZE
 from rig.idf.partitions import Partition
@@ -18,14 +20,24 @@ class Handling:
         self.board = board
         self.witnesses = witnesses
 
-    def restore(self, build: FirmwareBuild, content: bytes, keep: Partition | None) -> None:
-        """Make flash hold `content`, but for the partition to keep; the trial's witnesses begin anew."""
+    def restore(self, build: FirmwareBuild, content: bytes, keep: Partition | None, efuses: EfuseState) -> None:
+        """Make flash hold `content`, but for the partition to keep, and the eFuses `efuses` where the board can.
+
+        The trial's witnesses begin anew.
+        """
+        cipher = chip_cipher(build.chip, efuses.encryption_key)
+        raw = as_flashed(build, content, cipher)
         self.hold_in_reset()
-        self.board.flash.restore(regions_without(content, keep))
+        self.board.flash.restore(regions_without(raw, keep))
+        if self.board.efuse is not None:
+            self.board.efuse.prepare(efuses)
         self.witnesses.begin()
+        if efuses.secure_version is not None:
+            self.witnesses.fuse("installed", efuses.secure_version)
         at = build.otadata_offset
         self.witnesses.sample("installed", (content[at : at + ENTRY], content[at + SECTOR_SIZE :][:ENTRY]))
-        self.witnesses.know(KnownFlash(content))
+        self.witnesses.know(KnownFlash(raw, cipher=cipher))
+        self.witnesses.erased = erased_entries(cipher, at)
 
     def read_back(self, build: FirmwareBuild) -> None:
         """Read otadata by the ROM loader, without letting anything else run before; the chip stays in the loader."""
@@ -33,7 +45,14 @@ class Handling:
         self.board.console.drain()
         self.witnesses.mark("flash read")
         data = self.board.flash.read(build.otadata_offset, 2 * SECTOR_SIZE)
-        self.witnesses.sample("flash", (data[:ENTRY], data[SECTOR_SIZE : SECTOR_SIZE + ENTRY]))
+        first, second = data[:ENTRY], data[SECTOR_SIZE : SECTOR_SIZE + ENTRY]
+        read, at = self.witnesses.known.cipher.decrypt, build.otadata_offset
+        self.witnesses.sample("flash", (read(at, first), read(at + SECTOR_SIZE, second)))
+
+    def read_efuse(self) -> None:
+        """Read the anti-rollback eFuse field from outside; the chip is held in reset or in its loader, and stays so."""
+        if self.board.efuse is not None:
+            self.witnesses.fuse("chip", self.board.efuse.secure_version())
 
     def learn_sent(self, size: int) -> None:
         """An interrupted update may be in its slot whole, in part or not at all: read back as much as was sent."""

@@ -52,6 +52,63 @@ ENTRY_OF_ANOTHER = Hazard(
     remedy="before confirming compare esp_ota_get_boot_partition() with esp_ota_get_running_partition()",
     source="esp_ota_ops.c esp_ota_current_ota_is_workable: acts on the active entry, not on the running app",
 )
+CONFIRMED_ANOTHER = Hazard(
+    what="an app confirmed while it was reached by fallback: the otadata entry that became VALID stands for another "
+    "image, which did not boot",
+    remedy="confirm only when esp_ota_get_state_partition() says PENDING_VERIFY for esp_ota_get_running_partition()",
+    source="esp_ota_ops.c esp_ota_current_ota_is_workable: marks the active entry, whichever app runs",
+)
+CONFIRMED_ANOTHER_BRICKS = CONFIRMED_ANOTHER.model_copy(
+    update={
+        "what": f"{CONFIRMED_ANOTHER.what}; if that image's secure version is higher, the next boot burns it and "
+        "refuses this app",
+        "severity": "bricks",
+    }
+)
+BRICKED = Hazard(
+    what="nothing is left to boot: the anti-rollback eFuse is above the secure version of every image that is intact; "
+    "only a cable helps",
+    remedy="never confirm an app that was reached by fallback; restart after esp_ota_set_boot_partition() before "
+    "anything more is downloaded",
+    source="bootloader_utility.c update_anti_rollback, check_anti_rollback: burnt before the image is verified",
+    severity="bricks",
+)
+ABORTED_APP_LEFT = Hazard(
+    what="an app boots that is INVALID or ABORTED, because the anti-rollback eFuse is above the secure version of the "
+    "good one",
+    remedy="leave burning to esp_ota_mark_app_valid_cancel_rollback() and the bootloader; do not call "
+    "esp_efuse_update_secure_version() on probation",
+    source="bootloader_utility.c check_anti_rollback; bootloader_utility_load_boot_image looks at no otadata",
+)
+FALLBACK_APP_TOO_OLD = Hazard(
+    what="the partition table of a build with anti-rollback has a factory or test app: ESP-IDF's build refuses that, "
+    "because such an app is never updated, and once the eFuse was raised it never boots again",
+    remedy="take a table of two OTA slots and nothing else",
+    source="components/esptool_py/CMakeLists.txt: check_table_contents",
+)
+FIELD_FULL = Hazard(
+    what="the secure version of the app that runs does not fit into the eFuse field, so it was not burnt: older apps "
+    "are not refused",
+    remedy="never raise the secure version above CONFIG_BOOTLOADER_APP_SEC_VER_SIZE_EFUSE_FIELD: no update widens it",
+    source="esp_efuse_fields.c esp_efuse_update_secure_version",
+)
+
+
+def call_hazards(
+    call: str, running: str, table: PartitionTable, config: BootConfig, otadata: Entries, error: str
+) -> list[Hazard]:
+    """Hazards of an app's call that returned `error` as the model says; `otadata` as it was before."""
+    found: list[Hazard] = []
+    entries = parse(otadata[0]), parse(otadata[1])
+    active, count = active_index(entries), table.ota_count_bootloader
+    if call != "confirm" or active < 0 or not count:
+        return found
+    another = f"ota_{slot_index(entries[active].seq, count)}" != running
+    if another and state_name(entries[active].state) != "VALID":
+        found.append(CONFIRMED_ANOTHER_BRICKS if config.anti_rollback else CONFIRMED_ANOTHER)
+    if config.anti_rollback and error == "ESP_ERR_INVALID_ARG":
+        found.append(FIELD_FULL)
+    return found
 
 
 def hazards(
@@ -64,8 +121,29 @@ def hazards(
     found = _in_otadata(table, config, entries)
     if prediction is not None and prediction.result.outcome == "booted":
         found += _in_boot(table, entries, prediction.result)
-        if _burnt_for_nothing(prediction):
-            found.append(BURNT_BEFORE_VERIFIED)
+    if config.anti_rollback:
+        found += _with_anti_rollback(table, entries, prediction)
+    return found
+
+
+def _with_anti_rollback(
+    table: PartitionTable, entries: tuple[SelectEntry, SelectEntry], prediction: Prediction | None
+) -> list[Hazard]:
+    found = []
+    if table.slot("factory") is not None or table.slot("test") is not None:
+        found.append(FALLBACK_APP_TOO_OLD)
+    if prediction is None:
+        return found
+    if _burnt_for_nothing(prediction):
+        found.append(BURNT_BEFORE_VERIFIED)
+    if _refused_by_version(prediction):
+        states = slot_states(entries, table.ota_count_bootloader)
+        if prediction.result.outcome == "reset":
+            found.append(BRICKED)
+        elif states.get(prediction.result.slot or "") in _BARRED:
+            found.append(ABORTED_APP_LEFT)
+    if any(log.text.startswith("Max secure version is") for log in prediction.logs if log.tag == "efuse"):
+        found.append(FIELD_FULL)
     return found
 
 
@@ -97,6 +175,17 @@ def _in_boot(table: PartitionTable, entries: tuple[SelectEntry, SelectEntry], re
         if meant != result.slot and state_name(entry.state) in ("NEW", "PENDING_VERIFY", "UNDEFINED"):
             found.append(ENTRY_OF_ANOTHER)
     return found
+
+
+def _refused_by_version(prediction: Prediction) -> bool:
+    """Whether an image was passed over that was not even looked at: such a refusal prints no line before its own."""
+    before: Log | None = None
+    for log in prediction.logs:
+        silent = before is None or (before.tag != "esp_image" and not before.text.startswith("Failed to get partition"))
+        if log.text.endswith("is not bootable") and silent:
+            return True
+        before = log
+    return False
 
 
 def _burnt_for_nothing(prediction: Prediction) -> bool:

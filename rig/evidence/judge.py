@@ -18,6 +18,8 @@ from rig.errors import Inconclusive
 from rig.evidence.agentlines import word
 from rig.evidence.bench import ExpectedReset, bench_signs, reset_doubts
 from rig.evidence.boots import Boot
+from rig.evidence.encryption_hazards import encryption_hazards
+from rig.evidence.entry_words import words
 from rig.evidence.events import AgentLine, AppInfo, Event, OtaLine, ResetReason, SlotReport
 from rig.evidence.explain import Findings, explain
 from rig.evidence.hazards import hazards
@@ -253,16 +255,18 @@ def _check_otadata(case: _Case) -> None:
         return
     offset = otadata_offset(case.table)
     if evidence.cut and offset is not None:
-        trust = left_by_cut(prediction, evidence.otadata_after, offset)
+        trust = left_by_cut(prediction, evidence.otadata_after, offset, evidence.secure_version_after)
         if trust == "no":
-            case.faults.append("otadata and model disagree: no power cut in this boot leaves these entries")
+            with_fuse = "" if evidence.secure_version_after is None else " and this secure version in the eFuse"
+            case.faults.append(f"otadata and model disagree: no power cut in this boot leaves these entries{with_fuse}")
         elif trust == "torn":
             case.doubts.append("otadata is explained only by a torn erase or write: repeat the cut")
         return
     for number, (wanted, seen) in enumerate(zip(prediction.otadata, evidence.otadata_after, strict=True)):
         if wanted != seen and not _app_did(case, number, wanted, seen):
             case.faults.append(
-                f"otadata and model disagree: entry {number} is {describe_entry(seen)}, "
+                f"otadata and model disagree: entry {number} is "
+                f"{words(evidence.otadata_after, number, prediction.cipher, offset or 0)}, "
                 f"the model has {describe_entry(wanted)}"
             )
 
@@ -286,17 +290,29 @@ def _app_did(case: _Case, number: int, wanted: bytes, seen: bytes) -> bool:
 
 def _check_efuse(case: _Case) -> None:
     after, prediction = case.evidence.secure_version_after, case.prediction
-    if after is None or prediction is None or not case.evidence.config.anti_rollback:
+    if after is None or prediction is None or not case.evidence.config.anti_rollback or case.evidence.cut:
         return
-    confirmed = log_says_confirmed(case.boot.events)
+    confirmed = case.evidence.app_silent or log_says_confirmed(case.boot.events)
     if after < prediction.secure_version or (after > prediction.secure_version and not confirmed):
         case.faults.append(f"eFuse secure version is {after}, the model has {prediction.secure_version}")
+
+
+def _burnt(evidence: BootEvidence) -> tuple[int | None, int | None] | None:
+    if not evidence.config.anti_rollback or evidence.memory_before is None:
+        return None
+    try:
+        return evidence.memory_before.secure_version, evidence.secure_version_after
+    except Inconclusive:
+        return None, evidence.secure_version_after
 
 
 def _conclude(case: _Case, signs: Sequence[str]) -> Judgement:
     evidence = case.evidence
     after = evidence.otadata_after or (case.prediction.otadata if case.prediction else None)
-    found = tuple(hazards(case.table, evidence.config, after, case.prediction))
+    found = (
+        *hazards(case.table, evidence.config, after, case.prediction),
+        *encryption_hazards(evidence.memory_before, case.table, case.prediction),
+    )
     details = explain(
         Findings(
             boot=case.boot,
@@ -307,6 +323,7 @@ def _conclude(case: _Case, signs: Sequence[str]) -> Judgement:
             signs=tuple(signs),
             faults=tuple(case.faults),
             doubts=tuple(case.doubts),
+            burnt=_burnt(evidence),
         )
     )
     if signs:

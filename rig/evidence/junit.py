@@ -11,7 +11,7 @@ from xml.etree import ElementTree as Xml
 
 from rig.evidence.records import CutFinding, RunRecord, SweepRecord, TestResult, Verdict
 from rig.evidence.report_page import sweeps
-from rig.evidence.report_page.summary import Judged, all_boards, count, judged, split_test
+from rig.evidence.report_page.summary import Judged, all_boards, count, judged, named, split_test
 from rig.evidence.report_page.text import one_line, xml_text
 
 _ELEMENT = {
@@ -109,5 +109,5 @@ def _properties(result: TestResult) -> list[tuple[str, str]]:
 
 
 def _notes(result: TestResult) -> list[str]:
-    hazards = [f"hazard: {hazard.what} To do: {hazard.remedy} ({hazard.source})" for hazard in result.hazards]
+    hazards = [f"{named(hazard)}: {hazard.what} To do: {hazard.remedy} ({hazard.source})" for hazard in result.hazards]
     return hazards + [f"evidence: {name}: {path}" for name, path in result.evidence.items()]

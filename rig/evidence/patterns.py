@@ -22,6 +22,7 @@ from rig.evidence.events import (
     ImageFault,
     ImageSegment,
     Line,
+    NotSigned,
     OtaCall,
     OtadataMarked,
     OtadataSequence,
@@ -311,6 +312,7 @@ _TAGGED: dict[str, tuple[tuple[str, Make], ...]] = {
     "secure_boot_v2": (
         (r"Public key digest in eFuse BLK\d+ and the signature block don't match\.", _fault("key digest")),
     ),
+    "secure_boot": ((r"This app is not signed, but check signature on update .*", lambda at, m: NotSigned(at)),),
     "flash_encrypt": ((r"Flash encryption mode is (\w+).*", lambda at, m: FlashEncryption(at, _text(m[1]).lower())),),
     "task_wdt": ((r"Task watchdog got triggered\..*", lambda at, m: Watchdog(at, "task")),),
     "BOD": _BROWNOUT,

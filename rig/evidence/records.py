@@ -60,11 +60,12 @@ class BootRecord(Record):
 
 
 class Hazard(Record):
-    """The board did what ESP-IDF does, and that is what hurts."""
+    """The board did what ESP-IDF does, and that is what hurts. One that `bricks` may leave nothing to boot."""
 
     what: str
     remedy: str
     source: str = Field(description="where it is explained, e.g. ESP-IDF file and function")
+    severity: Literal["hurts", "bricks"] = "hurts"
 
 
 class TestResult(Record):
@@ -86,6 +87,9 @@ class TestResult(Record):
     hazards: list[Hazard] = Field(default_factory=list)
     cuts: list[float] = Field(default_factory=list, description="when power was cut, seconds since the test began")
     evidence: dict[str, str] = Field(default_factory=dict, description="name to path relative to the report folder")
+    burnt: tuple[int, int] | None = Field(
+        default=None, description="secure version in the chip's eFuses before and after, if they were burnt for good"
+    )
     details: str = Field(default="", description="expected against seen, with log lines, for a person")
     firmware: dict[str, str] = Field(
         default_factory=dict, description="the build on the board, as known: build, version, ESP-IDF, ELF SHA-256, ..."

@@ -177,6 +177,7 @@ def _subline(run: RunRecord) -> str:
         f"{skipped} skipped" if skipped else "nothing skipped",
         *([sweeps.number(sweeps.images_of(run), "crash image")] if run.sweeps else []),
         *filter(None, [summary.untested(run)]),
+        *summary.burnt(run),
         seconds((run.finished - run.started).total_seconds()),
         _when(run.started),
     ]

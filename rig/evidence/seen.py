@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from typing import Any, SupportsIndex, overload
 
 from rig.evidence.compare import Difference, compare, compare_boots
+from rig.evidence.entry_words import ERASED
 from rig.evidence.observe import describe_entry
 from rig.evidence.records import BootRecord, Transition
 from rig.evidence.witnesses import ERASED_ENTRY, Entries
+
+ERASED_AS_NOISE = b"erased, but encrypted: noise"
+"""Stands for an entry whose sector is erased in a flash that the chip deciphers; no entry has this length."""
 
 Step = tuple[str, str, str, str]
 
@@ -47,13 +51,17 @@ class SeenBoots(list[str | None]):
 
 
 class SeenOtadata(tuple[bytes, bytes]):
-    """Both select entries, empty for an erased one."""
+    """Both select entries: empty for one that reads as blank, ERASED_AS_NOISE for one erased on an encrypted flash."""
 
     __slots__ = ()
 
     @classmethod
-    def of(cls, entries: Entries) -> SeenOtadata:
-        return cls(b"" if entry == ERASED_ENTRY else entry for entry in entries)
+    def of(cls, entries: Entries, erased: Entries = (ERASED_ENTRY, ERASED_ENTRY)) -> SeenOtadata:
+        """`erased`: how the chip reads erased ones."""
+        return cls(
+            b"" if entry == ERASED_ENTRY else ERASED_AS_NOISE if entry == noise else entry
+            for entry, noise in zip(entries, erased, strict=True)
+        )
 
     def explain(self, expected: Any) -> list[str]:
         """The entries that differ, in words, for pytest."""
@@ -70,6 +78,8 @@ Seen = SeenTransitions | SeenBoots | SeenOtadata
 
 
 def _words(entry: bytes) -> str:
+    if entry == ERASED_AS_NOISE:
+        return ERASED
     return describe_entry(entry or ERASED_ENTRY)
 
 

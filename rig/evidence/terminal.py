@@ -17,12 +17,14 @@ from rig.evidence.records import RunRecord, TestResult, Verdict
 from rig.evidence.report_page import differences, sweeps
 from rig.evidence.report_page.summary import (
     LETTER,
+    burnt,
     by_board,
     count,
     counts_line,
     exit_code,
     hazards,
     instead,
+    named,
     overall,
     rows,
     skip_reasons,
@@ -75,6 +77,8 @@ def print_summary(run: RunRecord, console: Console, report: Path | None = None) 
         console.print(styled("nothing was tested", STYLE[Verdict.INCONCLUSIVE], console))
     if words := untested(run):
         console.print(styled(words, STYLE[Verdict.INCONCLUSIVE], console))
+    for line in burnt(run):
+        console.print(styled(line, "bold", console))
     if report is not None:
         # A path must stay in one piece to be copied or clicked.
         console.print(Text(f"report: {plain(str(report), console)}"), soft_wrap=True)
@@ -243,7 +247,8 @@ def _print_skips(run: RunRecord, console: Console) -> None:
 
 def _print_hazards(run: RunRecord, console: Console) -> None:
     for hazard, where in hazards(run):
-        console.print(styled(f"hazard ({_tests(len(where))}): {hazard.what}", "yellow", console))
+        style = "bold red" if hazard.severity == "bricks" else "yellow"
+        console.print(styled(f"{named(hazard)} ({_tests(len(where))}): {hazard.what}", style, console))
         console.print(indented(f"to do: {hazard.remedy}", console))
 
 

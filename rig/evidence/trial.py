@@ -10,17 +10,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rig.boards.board import Board
+from rig.boards.board import Board, EfuseState
 from rig.boards.firmware import FirmwareBuild
-from rig.boards.install import flash_content, slot_of
+from rig.boards.install import flash_content, slot_of, with_table_of
 from rig.boards.shelf import FirmwareShelf
 from rig.errors import FirmwareFault, Inconclusive, UserError
+from rig.evidence.burning import Burning
+from rig.evidence.by_cable import ByCable
 from rig.evidence.calling import Calls
 from rig.evidence.conclusion import Conclusion, conclude
 from rig.evidence.cutting import Cutter
+from rig.evidence.encryption import key_for
 from rig.evidence.handling import Handling
 from rig.evidence.judge import Judgement
+from rig.evidence.kept import Kept
 from rig.evidence.losing_power import LosingPower
+from rig.evidence.network_updates import NetworkUpdates
 from rig.evidence.records import Verdict
 from rig.evidence.running_app import RunningApp
 from rig.evidence.starting import Start
@@ -33,7 +38,7 @@ START_TIMEOUT_S = 30.0
 POLL_S = 0.1
 
 
-class Trial(LosingPower):
+class Trial(LosingPower, Burning):
     """Drives one board through one test and keeps what it takes to judge it."""
 
     def __init__(self, board: Board, firmware: FirmwareShelf, folder: Path) -> None:
@@ -44,9 +49,13 @@ class Trial(LosingPower):
         self.witnesses = Witnesses(board.console, board.restarts)
         self._cutter = Cutter(board, self.witnesses)
         self._app = RunningApp(board, self._cutter.has_cut)
-        self._calls = Calls(self._app, self.witnesses, lambda: self.agent)
+        self._calls = Calls(self._app, self.witnesses, lambda: self.agent, lambda: self.build.boot_config.anti_rollback)
         self._handling = Handling(replace(board, power=self._cutter.power), self.witnesses)
+        self.cable = ByCable(self._handling, self._partition, self._app, self._ask_before_interrupting)
+        self.network = NetworkUpdates(board, self._calls, lambda: self.agent, self._image, self._slot)
+        self.kept = Kept()
         self._said_before = len(board.flash.transcript)
+        self._spent_before = 0 if board.efuse is None else len(board.efuse.spent)
         self._variant = ""
         self._build: FirmwareBuild | None = None
         self._conclusion: Conclusion | None = None
@@ -61,28 +70,37 @@ class Trial(LosingPower):
         otadata: tuple[bytes, bytes] = (b"", b""),
         slots: Mapping[str, str | bytes] | None = None,
         bootloader_of: str | None = None,
+        table_of: str | None = None,
         diagnostics: str | None = None,
+        secure_version: int = 0,
     ) -> None:
         """Put a firmware variant on the board, with these select entries and further slots (version or raw bytes).
 
-        `bootloader_of` takes the bootloader of another variant, as in a fleet whose bootloader is older than its app.
-        `diagnostics` sets the outcome of the next diagnostics beforehand, by the app itself.
+        `bootloader_of` takes the bootloader of another variant, as in a fleet whose bootloader is older than its app;
+        `table_of` another one's partition table. `diagnostics` sets the outcome of the next diagnostics beforehand, by
+        the app itself. `secure_version` is what the eFuse is to hold. NotApplicable for a build with anti-rollback on a
+        board whose eFuses are not to be burnt.
         """
-        build = self.firmware.build(variant, version)
+        build = self._build_for(variant, version, table_of)
+        burns = build.boot_config.anti_rollback
+        key = key_for(build, self.board)
+        efuses = EfuseState(secure_version if burns else None, key)
         self._variant = variant
-        bootloader = self.firmware.build(bootloader_of or variant, version)
+        bootloader = self._harmless(self.firmware.build(bootloader_of or variant, version))
         images = {
             name: self.firmware.app(variant, what) if isinstance(what, str) else what
             for name, what in (slots or {}).items()
         }
         if diagnostics is None:
-            self._restore(build, flash_content(build, bootloader, otadata, images), keep=None)
+            self._restore(build, flash_content(build, bootloader, otadata, images), None, efuses)
             return
-        self._restore(build, flash_content(build, build, (b"", b""), {}), keep=None)
+        # This app has to start once, whatever is to be burnt afterwards.
+        starts_with = EfuseState(min(secure_version, build.secure_version) if burns else None, key)
+        self._restore(build, flash_content(build, build, (b"", b""), {}), None, starts_with)
         self.boot()
         self.diagnostics(diagnostics)
         nvs = next(entry for entry in build.table.entries if entry.label == "nvs")
-        self._restore(build, flash_content(build, bootloader, otadata, images), keep=nvs)
+        self._restore(build, flash_content(build, bootloader, otadata, images), nvs, efuses)
 
     def corrupt_image(self, version: str) -> bytes:
         """An app of that version with one bit flipped in its code: checksum and hash are wrong."""
@@ -91,7 +109,8 @@ class Trial(LosingPower):
         return bytes(image)
 
     def image_of(self, variant: str, version: str) -> bytes:
-        """A good app of another variant."""
+        """A good app of another variant. NotApplicable for one that may burn eFuses which are to stay as they are."""
+        self._harmless(self.firmware.build(variant, version))
         return self.firmware.app(variant, version)
 
     def image_for_another_chip(self, version: str) -> bytes:
@@ -108,6 +127,11 @@ class Trial(LosingPower):
     def boot_without_app(self, resets: int = 3) -> None:
         """Start from flash and wait until the chip has reset `resets` times without an app coming up."""
         self._handling.start_from_flash()
+        self.wait_given_up(resets)
+
+    def wait_given_up(self, resets: int = 3) -> None:
+        """Wait until the bootloader has found nothing to boot `resets` times."""
+        self._app.gone()
         gave_up = re.compile(rb"No bootable app partitions")
         if not all(self.board.console.expect(gave_up, START_TIMEOUT_S) for _ in range(resets)):
             raise Inconclusive("the bootloader did not give up", board=self.board.name, hint="see console.log")
@@ -143,6 +167,8 @@ class Trial(LosingPower):
         # After a reading the chip stays in its loader: nothing can have changed since.
         if not marks or marks[-1].what != "flash read":
             self._handling.read_back(self.build)
+            if self.build.boot_config.anti_rollback:
+                self._handling.read_efuse()
         self._app.gone()
         return self.witnesses.samples[-1].entries
 
@@ -193,8 +219,12 @@ class Trial(LosingPower):
         self._calls.abandon_update(self._image(version), self._slot(self._calls.next_slot()), after)
 
     def confirm(self) -> None:
-        """esp_ota_mark_app_valid_cancel_rollback."""
+        """esp_ota_mark_app_valid_cancel_rollback, whatever the app's state is."""
         self._calls.make("confirm", lambda: self.agent.confirm())
+
+    def confirm_error(self) -> str:
+        """Confirm although it cannot succeed; the name of ESP-IDF's error, or ESP_OK."""
+        return self._calls.error_of("confirm", lambda: self.agent.confirm())
 
     def reject(self) -> None:
         """esp_ota_mark_app_invalid_rollback_and_reboot; returns when the app has announced its restart."""
@@ -237,6 +267,10 @@ class Trial(LosingPower):
         """The image state that the running app reads for `slot`."""
         return self.agent.get_state(slot)
 
+    def slot_image(self, slot: str) -> str:
+        """What the running app finds in `slot`: `ok`, `empty` or `invalid`."""
+        return self.agent.slot(slot).image
+
     def slot_hash(self, slot: str) -> str | None:
         """SHA-256 of the image in `slot`, as the running app reads it; None if there is no good image."""
         return self.agent.slot(slot).sha256
@@ -249,7 +283,7 @@ class Trial(LosingPower):
         """What differs from what was installed below flash offset `end`: labels, or `bootloader and table`."""
         now = self.board.flash.read(0, end)
         self._app.gone()
-        installed = self.witnesses.flash[0][1].read(0, end)
+        installed = self.witnesses.flash[0][1].raw(0, end)
         parts = [(entry.label, entry.offset, min(entry.end, end)) for entry in self.build.table.entries]
         first = min(offset for _, offset, _ in parts)
         parts.append(("bootloader and table", 0, first))
@@ -297,9 +331,12 @@ class Trial(LosingPower):
         fields = conclusion.write(self.folder)
         said = "\n".join(self.board.flash.transcript[self._said_before :])
         (self.folder / "flashing.log").write_text(said, encoding="utf-8")
+        if self.board.efuse is not None and (spent := self.board.efuse.spent[self._spent_before :]):
+            fields["burnt"] = (spent[0], spent[-1])
         if self._build is not None:
             fields["firmware"] = {"project": self._build.project, "ESP-IDF": self._build.idf_version}
-        fields["evidence"]["flashing.log"] = f"{self.folder.parent.name}/{self.folder.name}/flashing.log"
+        for name in ("flashing.log", *self.kept.write(self.folder)):
+            fields["evidence"][name] = f"{self.folder.parent.name}/{self.folder.name}/{name}"
         return fields
 
     def _conclude(self) -> Conclusion:
@@ -332,7 +369,11 @@ class Trial(LosingPower):
         if self._app.runs and not self._app.deaf and self.build.speaks_protocol:
             self._calls.ask_otadata()
 
-    def _restore(self, build: FirmwareBuild, content: bytes, keep: Partition | None) -> None:
-        self._handling.restore(build, content, keep)
+    def _build_for(self, variant: str, version: str, table_of: str | None) -> FirmwareBuild:
+        build = self._harmless(self.firmware.build(variant, version))
+        return build if table_of is None else with_table_of(build, self.firmware.build(table_of, version))
+
+    def _restore(self, build: FirmwareBuild, content: bytes, keep: Partition | None, efuses: EfuseState) -> None:
+        self._handling.restore(build, content, keep, efuses)
         self._build = build
         self._app.gone()

@@ -10,6 +10,8 @@ from rig.boards.board import Restarts
 from rig.boards.console import Chunk, Console
 from rig.errors import Inconclusive
 from rig.evidence.app_calls import AppCall
+from rig.evidence.secure_versions import SeenVersion, Source
+from rig.idf.flash_cipher import BLOCK, PLAIN, FlashCipher, read_decrypted
 
 ENTRY = 32
 ERASED_ENTRY = b"\xff" * ENTRY
@@ -40,16 +42,43 @@ class Mark(NamedTuple):
 
 
 class KnownFlash:
-    """Flash (a `rig.idf.effects.Memory`) as far as the bench knows it; what it does not know is never guessed."""
+    """Flash (a `rig.idf.effects.Memory`) as far as the bench knows it; what it does not know is never guessed.
 
-    secure_version = 0
+    `content` and what is put into it later are what lies in flash; `read` gives what the chip's cache makes of it.
+    """
 
-    def __init__(self, content: bytes, unknown: tuple[tuple[int, int], ...] = ()) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        unknown: tuple[tuple[int, int], ...] = (),
+        secure_version: int | None = None,
+        cipher: FlashCipher = PLAIN,
+    ) -> None:
+        self.cipher = cipher
         self._content = content
         self._unknown = unknown
+        self._secure_version = secure_version
+
+    @property
+    def secure_version(self) -> int:
+        """Bits set in the anti-rollback eFuse field; Inconclusive where that is not known."""
+        if self._secure_version is None:
+            raise Inconclusive(
+                "the secure version in the eFuse is not known at this point",
+                hint="read it back before the boot that depends on it",
+            )
+        return self._secure_version
+
+    def with_secure_version(self, version: int | None) -> KnownFlash:
+        """The same with that eFuse field; None: not known."""
+        return KnownFlash(self._content, self._unknown, version, self.cipher)
 
     def read(self, offset: int, size: int) -> bytes:
-        """`size` bytes at flash `offset`; Inconclusive where they are not known."""
+        """`size` bytes at flash `offset` as the chip reads them; Inconclusive where they are not known."""
+        return read_decrypted(self.raw, self.cipher, offset, size)
+
+    def raw(self, offset: int, size: int) -> bytes:
+        """`size` bytes as they lie in flash at `offset`; Inconclusive where they are not known."""
         for start, end in self._unknown:
             if max(offset, start) < min(offset + size, end):
                 raise Inconclusive(
@@ -67,13 +96,20 @@ class KnownFlash:
         """The same, with flash [`start`, `end`) not known any more."""
         if start >= end:
             return self
-        return KnownFlash(self._content, (*self._unknown, (start, end)))
+        return KnownFlash(self._content, (*self._unknown, (start, end)), self._secure_version, self.cipher)
 
     def with_known(self, offset: int, data: bytes) -> KnownFlash:
-        """The same, with `data` at flash `offset`."""
+        """The same, with `data` lying in flash at `offset`."""
         end = offset + len(data)
         left = tuple(part for span in self._unknown for part in _without(span, offset, end))
-        return KnownFlash(self._content[:offset].ljust(offset, b"\xff") + data + self._content[end:], left)
+        content = self._content[:offset].ljust(offset, b"\xff") + data + self._content[end:]
+        return KnownFlash(content, left, self._secure_version, self.cipher)
+
+    def with_update(self, offset: int, image: bytes, size: int) -> KnownFlash:
+        """The same after `size` bytes were erased and the chip wrote `image` there, in whole blocks if it encrypts."""
+        # What fills the last block belongs to no image.
+        whole = image.ljust(len(image) + -len(image) % BLOCK, b"\xff")
+        return self.with_known(offset, self.cipher.encrypt(offset, whole).ljust(size, b"\xff"))
 
 
 def _without(span: tuple[int, int], start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -99,6 +135,9 @@ class Witnesses:
         self.samples: list[Sample] = []
         self.flash: list[tuple[int, KnownFlash]] = []
         self.calls: list[AppCall] = []
+        self.secure_versions: list[SeenVersion] = []
+        self.erased: Entries = (ERASED_ENTRY, ERASED_ENTRY)
+        """How the chip reads both entries while their sectors are erased."""
 
     def mark(self, what: What) -> None:
         """Note what the bench did."""
@@ -118,6 +157,10 @@ class Witnesses:
 
     def sample(self, source: Literal["installed", "flash"], entries: Entries) -> None:
         self.samples.append(Sample(self.position, time.monotonic(), source, entries))
+
+    def fuse(self, source: Source, version: int) -> None:
+        """The anti-rollback eFuse field was set to, or read as, this."""
+        self.secure_versions.append(SeenVersion(version, source, self.position))
 
     def know(self, flash: KnownFlash) -> None:
         """From here on flash holds this, as far as the bench knows."""

@@ -17,7 +17,7 @@ from rig.idf.config import BootConfig, FactoryReset
 from rig.idf.errors import FormatError
 from rig.idf.image import build_bootloader, build_image, pack_image, parse
 from rig.idf.partitions import PartitionTable
-from rig.virtual.builds import embedded_config, is_synthesised_app, make_build, read_variant, variants
+from rig.virtual.builds import FIRMWARE, embedded_config, is_synthesised_app, make_build, read_variant, variants
 
 BOOTLOADER, TABLE, APP = "bootloader/bootloader.bin", "partition_table/partition-table.bin", "rig_test_app.bin"
 
@@ -439,3 +439,15 @@ def test_table_without_what_ota_needs_is_refused(rows, said, build):
 def test_impossible_bootloader_setting_is_refused(build):
     edit(build / "config/sdkconfig.json", lambda data: data.update(BOOTLOADER_LOG_LEVEL=9))
     assert "BOOTLOADER_LOG_LEVEL is 9" in refusal(build).what
+
+
+@pytest.mark.parametrize("table", ["factory_2ota.csv", "factory_2ota_test.csv"])
+def test_anti_rollback_beside_a_factory_app_is_refused_as_by_esp_idf(table, tmp_path):
+    firmware = tmp_path / "firmware"
+    shutil.copytree(FIRMWARE / "partitions", firmware / "partitions")
+    (firmware / "sdkconfig.ci.odd").write_text(
+        f'CONFIG_PARTITION_TABLE_CUSTOM_FILENAME="partitions/{table}"\nCONFIG_BOOTLOADER_APP_ANTI_ROLLBACK=y\n'
+        "CONFIG_ESPTOOLPY_FLASHSIZE_4MB=y\n"
+    )
+    with pytest.raises(UserError, match="with anti-rollback the partition table must have no factory or test app"):
+        make_build(tmp_path / "build", variant="odd", chip="esp32c3", version="1.0.0", firmware=firmware)

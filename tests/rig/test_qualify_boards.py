@@ -8,8 +8,9 @@ import pytest
 
 from rig.boards.inventory import BenchConfig
 from rig.errors import UserError
-from rig.evidence.records import TestResult
-from rig.qualify_boards import board_facts, choose, copies, firmware_facts
+from rig.evidence.records import RunRecord, TestResult
+from rig.evidence.report_page.summary import burnt
+from rig.qualify_boards import board_facts, check_spent, choose, copies, firmware_facts
 
 VIRTUAL = {"name": "virtual-c3", "kind": "virtual", "chip": "esp32c3"}
 OTHER = {"name": "virtual-32", "kind": "virtual", "chip": "esp32"}
@@ -102,3 +103,26 @@ def test_firmware_is_told_for_each_board_with_every_build_its_tests_name():
 def test_facts_of_a_board_are_short_texts():
     (section,) = bench(VIRTUAL).board
     assert {**board_facts(section), "how": ""} == {**VIRTUAL, "how": ""}
+
+
+SPARE = ATTACHED | {"efuse": "burn"}
+
+
+def test_a_board_is_burnt_only_if_rig_toml_and_the_command_line_both_say_so():
+    check_spent(choose(bench(SPARE), []), ["desk"])
+    check_spent(choose(bench(ATTACHED, VIRTUAL), []), [])
+    for boards, words in (((ATTACHED,), "does not give this board up"), ((VIRTUAL, SPARE), "this board is not tested")):
+        with pytest.raises(UserError, match=f"--burn-efuses desk: .*{words}"):
+            check_spent(choose(bench(*boards), []), ["desk"])
+
+
+def test_what_was_burnt_for_good_is_summed_up_for_each_board():
+    spans = [result("desk").model_copy(update={"burnt": span}) for span in ((0, 0), (0, 2), (2, 3))]
+    found = burnt(run_of(*spans, result("other")))
+    assert found == ["eFuses of desk: secure version 0 to 3, 3 bits burnt for good"]
+    assert burnt(run_of(result("desk"))) == []
+
+
+def run_of(*results: TestResult) -> RunRecord:
+    when = datetime(2025, 1, 1, tzinfo=UTC)
+    return RunRecord(tool="t", started=when, finished=when, command="c", requirements=[], results=list(results))

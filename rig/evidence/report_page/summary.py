@@ -165,6 +165,26 @@ def hazards(run: RunRecord) -> list[tuple[Hazard, list[TestResult]]]:
     return list(found.items())
 
 
+def burnt(run: RunRecord) -> list[str]:
+    """What the run has burnt for good into the eFuses of each board that is meant to be spent."""
+    lines = []
+    for board, results in by_board(run):
+        spans = [result.burnt for result in sorted(results, key=lambda result: result.started) if result.burnt]
+        if spans:
+            before, after = spans[0][0], spans[-1][1]
+            bits = after - before
+            lines.append(
+                f"eFuses of {board}: secure version {before} to {after}, "
+                f"{bits} bit{'' if bits == 1 else 's'} burnt for good"
+            )
+    return lines
+
+
+def named(hazard: Hazard) -> str:
+    """What kind of hazard it is."""
+    return "hazard that bricks" if hazard.severity == "bricks" else "hazard"
+
+
 def skip_reasons(run: RunRecord) -> list[tuple[str, list[TestResult]]]:
     """Why tests were skipped, each reason once, with the results it holds for."""
     found: dict[str, list[TestResult]] = {}

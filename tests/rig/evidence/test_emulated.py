@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rig.evidence.app_calls import AppCall
-from rig.evidence.boots import Mark, MarkKind
-from rig.evidence.emulated import AFTERGLOW_S, believable
+from rig.evidence.boots import Mark, MarkKind, segment
+from rig.evidence.emulated import AFTERGLOW_S, believable, crashes
 from rig.evidence.events import AgentLine, OtaLine
 from rig.evidence.logparse import LogParser
 from rig.protocol import Line, encode_line
@@ -82,3 +82,13 @@ def test_an_earlier_cut_call_does_not_reach_over_the_next_cut() -> None:
 def test_the_start_of_an_app_and_the_words_of_the_bootloader_are_always_believed() -> None:
     events, end = log((10.0, BOOT + agent("start")))
     assert believable(events, [cut(end, 10.0)], []) == events
+
+
+def test_an_app_that_says_it_cannot_verify_updates_has_crashed_by_itself() -> None:
+    said = (
+        b"E (69) secure_boot: This app is not signed, but check signature on update is enabled in config. It won't.\r\n"
+    )
+    for line, faults in ((said, 0), (b"E (69) secure_boot: something else\r\n", 1)):
+        events, end = log((0.0, BOOT + line + b"abort() was called at PC 0x42009c3f on core 0\r\n"), (1.0, BOOT))
+        marks = [Mark(MarkKind.RESTARTED, end - len(BOOT), 1.0)]
+        assert len(crashes(segment(events, marks).boots)) == faults

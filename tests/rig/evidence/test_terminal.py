@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from rig.evidence.records import Requirement, RunRecord, Verdict
+from rig.evidence.records import Hazard, Requirement, RunRecord, Verdict
 from rig.evidence.report import render_page
 from rig.evidence.terminal import RunProgress, print_summary
 from tests.rig.evidence.consoles import plain_console, printed, terminal
@@ -194,3 +194,17 @@ def test_a_run_of_sweeps_alone_is_not_called_untested(run: RunRecord) -> None:
     swept = summary(empty.model_copy(update={"sweeps": [good_sweep()]}), plain_console())
     assert "nothing was tested" not in swept
     assert "1 power-cut sweep, 7,718 crash images: 1,424 at a hazard, 0 broken" in swept
+
+
+def test_a_hazard_that_bricks_and_bits_that_were_burnt_for_good_stand_out(run: RunRecord) -> None:
+    first = run.results[0]
+    hazard = Hazard(what="nothing is left", remedy="none", source="x.c", severity="bricks")
+    spent = first.model_copy(update={"hazards": [hazard], "burnt": (1, 3)})
+    changed = run.model_copy(update={"results": [spent, *run.results[1:]]})
+    text = summary(changed, plain_console(200))
+    assert "hazard that bricks (1 test): nothing is left" in text
+    assert f"eFuses of {first.board}: secure version 1 to 3, 2 bits burnt for good" in text
+    page = render_page(changed)
+    assert "Bricks the device" in page
+    assert "2 bits burnt for good" in page
+    assert "Bricks the device" not in render_page(run)
