@@ -26,9 +26,9 @@ NO_NEW_VERSION = "NET-09", "What is no new version of this app is refused by its
 GOES_ON = "NET-13", "A download goes on where a lost connection or lost power broke it off, and is whole in the end."
 
 
-def start(trial, authority=b"", version="1.0.0"):
+def start(trial, authority=b"", version="2.0.0"):
     """An app in ota_0 that has an address and trusts `authority`; ota_1 holds the version before."""
-    trial.install(trial.network.variant, version=version, otadata=BEFORE, slots={"ota_1": "0.9.0"})
+    trial.install(trial.network.variant, version=version, otadata=BEFORE, slots={"ota_1": "1.0.0"})
     trial.boot()
     trial.network.connect(authority)
 
@@ -37,7 +37,7 @@ def url(trial, server):
     return server.url(APP, trial.network.access.host)
 
 
-def offer(trial, server, version="2.0.0"):
+def offer(trial, server, version="3.0.0"):
     image = trial.image_of(trial.network.variant, version)
     server.offer(APP, image)
     return image
@@ -45,7 +45,7 @@ def offer(trial, server, version="2.0.0"):
 
 @pytest.fixture
 def updating(trial, plain_update_server):
-    """A running app and a server, over HTTP, that has version 2.0.0 for it."""
+    """A running app and a server, over HTTP, that has version 3.0.0 for it."""
     offer(trial, plain_update_server)
     start(trial)
     return trial, plain_update_server
@@ -70,9 +70,9 @@ def demand_old_app(trial, trace):
 @requirement(*BY_NETWORK)
 def test_an_update_over_http(updating):
     trial, server = updating
-    trial.network.download(url(trial, server), "2.0.0")
+    trial.network.download(url(trial, server), "3.0.0")
     started = trial.restart()
-    assert (started.slot, started.version) == ("ota_1", "2.0.0")
+    assert (started.slot, started.version) == ("ota_1", "3.0.0")
     trace = trial.finish()
     assert trace.transitions == [
         ("ota_1", "VALID", "NEW", "app"),
@@ -85,9 +85,9 @@ def test_an_update_over_http(updating):
 @requirement(*BY_NETWORK)
 def test_an_update_over_https(updating_safely):
     trial, server = updating_safely
-    trial.network.download(url(trial, server), "2.0.0")
+    trial.network.download(url(trial, server), "3.0.0")
     started = trial.restart()
-    assert (started.slot, started.version) == ("ota_1", "2.0.0")
+    assert (started.slot, started.version) == ("ota_1", "3.0.0")
     trace = trial.finish()
     assert trace.otadata == (entry(3, "VALID"), entry(4, "VALID"))
     assert trial.changed_below(trial.offset("ota_0")) == {"nvs", "otadata"}
@@ -97,8 +97,8 @@ def test_an_update_over_https(updating_safely):
 def test_redirections(updating):
     trial, server = updating
     server.inject(parse_fault("redirect-loop"), times=21)
-    assert trial.network.failed_download(url(trial, server), "2.0.0") == ("ESP_ERR_HTTP_MAX_REDIRECT", None)
-    trial.network.download(url(trial, server), "2.0.0")
+    assert trial.network.failed_download(url(trial, server), "3.0.0") == ("ESP_ERR_HTTP_MAX_REDIRECT", None)
+    trial.network.download(url(trial, server), "3.0.0")
     trial.finish()
 
 
@@ -112,8 +112,8 @@ def test_other_ways_to_transfer(updating, fault, options):
     trial, server = updating
     if fault is not None:
         server.inject(parse_fault(fault))
-    trial.network.download(url(trial, server), "2.0.0", options)
-    assert trial.restart().version == "2.0.0"
+    trial.network.download(url(trial, server), "3.0.0", options)
+    assert trial.restart().version == "3.0.0"
     trial.finish()
     if options.request_size is not None:
         assert len([served for served in server.served if served.status == 206]) > 1
@@ -122,15 +122,15 @@ def test_other_ways_to_transfer(updating, fault, options):
 @requirement("NET-04", "A server busy with two clients at once delivers the whole image to both.")
 def test_two_clients_at_once(updating):
     trial, server = updating
-    image = trial.image_of(trial.network.variant, "2.0.0")
+    image = trial.image_of(trial.network.variant, "3.0.0")
     got = []
     other = threading.Thread(target=lambda: got.append(urllib.request.urlopen(server.url(APP), timeout=60).read()))
     server.inject(parse_fault("together=2"), times=2)
     other.start()
-    trial.network.download(url(trial, server), "2.0.0")
+    trial.network.download(url(trial, server), "3.0.0")
     other.join()
     assert got == [image]
-    assert trial.restart().version == "2.0.0"
+    assert trial.restart().version == "3.0.0"
     trial.finish()
 
 
@@ -151,13 +151,13 @@ def test_two_clients_at_once(updating):
 def test_a_download_that_breaks_off(updating, fault, error):
     trial, server = updating
     server.inject(parse_fault(fault), times=1)
-    seen, came = trial.network.failed_download(url(trial, server), "2.0.0")
+    seen, came = trial.network.failed_download(url(trial, server), "3.0.0")
     assert seen == error
     assert came is not None
     trial.reset()
     trial.network.connect()
-    trial.network.download(url(trial, server), "2.0.0")
-    assert trial.restart().version == "2.0.0"
+    trial.network.download(url(trial, server), "3.0.0")
+    assert trial.restart().version == "3.0.0"
     trace = trial.finish()
     assert trace.booted == ["ota_0", "ota_0", "ota_1"]
     assert trace.otadata == (entry(3, "VALID"), entry(4, "VALID"))
@@ -166,7 +166,7 @@ def test_a_download_that_breaks_off(updating, fault, error):
 @requirement(*BREAKS_OFF)
 def test_a_changed_byte_is_found_at_the_end(updating):
     trial, server = updating
-    image = bytearray(trial.image_of(trial.network.variant, "2.0.0"))
+    image = bytearray(trial.image_of(trial.network.variant, "3.0.0"))
     image[0x2000] ^= 0xFF
     server.inject(parse_fault("flip@0x2000"))
     assert trial.network.download_error(url(trial, server), bytes(image)) == "ESP_ERR_OTA_VALIDATE_FAILED"
@@ -181,11 +181,11 @@ def test_a_changed_byte_is_found_at_the_end(updating):
 def test_power_lost_in_a_download(updating, kind, nth, phase):
     trial, server = updating
     with trial.power_lost_at("ota_1", kind=kind, nth=nth, phase=phase):
-        trial.network.download(url(trial, server), "2.0.0")
+        trial.network.download(url(trial, server), "3.0.0")
     trial.power_on()
     trial.network.connect()
-    trial.network.download(url(trial, server), "2.0.0")
-    assert trial.restart().version == "2.0.0"
+    trial.network.download(url(trial, server), "3.0.0")
+    assert trial.restart().version == "3.0.0"
     trace = trial.finish()
     assert trace.booted == ["ota_0", "ota_0", "ota_1"]
 
@@ -201,9 +201,9 @@ def demand_untouched(trial, server, image, error):
     assert trial.agent.otadata().entries == BEFORE
     asked = tuple(server.served)
     server.clear_faults()
-    offer(trial, server, "2.0.0")
-    trial.network.download(url(trial, server), "2.0.0")
-    assert trial.restart().version == "2.0.0"
+    offer(trial, server, "3.0.0")
+    trial.network.download(url(trial, server), "3.0.0")
+    assert trial.restart().version == "3.0.0"
     trial.finish()
     return asked
 
@@ -221,7 +221,7 @@ def demand_untouched(trial, server, image, error):
 def test_a_server_that_does_not_deliver(updating, fault, error):
     trial, server = updating
     server.inject(parse_fault(fault))
-    demand_untouched(trial, server, "2.0.0", error)
+    demand_untouched(trial, server, "3.0.0", error)
 
 
 @requirement("NET-08", "A server that cannot prove who it is gets no further: nothing is erased, whatever it offers.")
@@ -231,7 +231,7 @@ def test_a_server_that_does_not_deliver(updating, fault, error):
 def test_a_server_that_is_not_the_right_one(updating_safely, fault):
     trial, server = updating_safely
     server.inject(parse_fault(fault))
-    asked = demand_untouched(trial, server, "2.0.0", "ESP_ERR_HTTP_CONNECT")
+    asked = demand_untouched(trial, server, "3.0.0", "ESP_ERR_HTTP_CONNECT")
     assert {served.path for served in asked} <= {""}, "it was asked for a file although it was refused"
 
 
@@ -240,25 +240,25 @@ def test_a_server_that_is_not_the_right_one(updating_safely, fault):
 def test_a_wrong_file(updating, fault, error):
     trial, server = updating
     server.inject(parse_fault(fault))
-    demand_untouched(trial, server, "2.0.0", error)
+    demand_untouched(trial, server, "3.0.0", error)
 
 
 @requirement(*NO_NEW_VERSION)
 def test_the_version_that_runs(updating):
     trial, server = updating
-    offer(trial, server, "1.0.0")
-    demand_untouched(trial, server, "1.0.0", "ESP_ERR_INVALID_VERSION")
+    offer(trial, server, "2.0.0")
+    demand_untouched(trial, server, "2.0.0", "ESP_ERR_INVALID_VERSION")
 
 
 @requirement(*NO_NEW_VERSION)
 def test_the_version_that_has_failed(trial, plain_update_server):
     server = plain_update_server
-    offer(trial, server, "2.0.0")
+    offer(trial, server, "3.0.0")
     failed = (entry(3, "VALID"), entry(4, "INVALID"))
-    trial.install(trial.network.variant, otadata=failed, slots={"ota_1": "2.0.0"})
+    trial.install(trial.network.variant, otadata=failed, slots={"ota_1": "3.0.0"})
     trial.boot()
     trial.network.connect()
-    assert trial.network.failed_download(url(trial, server), "2.0.0") == ("ESP_ERR_INVALID_VERSION", None)
+    assert trial.network.failed_download(url(trial, server), "3.0.0") == ("ESP_ERR_INVALID_VERSION", None)
     trace = trial.finish()
     assert trace.otadata == failed
 
@@ -267,7 +267,7 @@ def test_the_version_that_has_failed(trial, plain_update_server):
 def test_an_app_for_another_chip(updating):
     trial, server = updating
     server.inject(parse_fault("other-chip"))
-    assert trial.network.failed_download(url(trial, server), "2.0.0") == ("ESP_ERR_INVALID_VERSION", 0)
+    assert trial.network.failed_download(url(trial, server), "3.0.0") == ("ESP_ERR_INVALID_VERSION", 0)
     assert trial.slot_image("ota_1") == "ok"
     trial.reset()
     demand_old_app(trial, trial.finish())
@@ -277,12 +277,12 @@ def test_an_app_for_another_chip(updating):
     "NET-11", "An old image replayed at the new one's URL is refused if it is the one that runs; an older one is not."
 )
 @pytest.mark.parametrize(
-    ("replayed", "seen"), [("1.0.0", ("ESP_ERR_INVALID_VERSION", None)), ("0.9.0", None)], ids=["running", "older"]
+    ("replayed", "seen"), [("2.0.0", ("ESP_ERR_INVALID_VERSION", None)), ("1.0.0", None)], ids=["running", "older"]
 )
 def test_a_replayed_image(trial, plain_update_server, replayed, seen):
     server = plain_update_server
     old = offer(trial, server, replayed)
-    offer(trial, server, "2.0.0")
+    offer(trial, server, "3.0.0")
     server.inject(parse_fault("replay"))
     start(trial)
     if seen is not None:
@@ -299,12 +299,12 @@ def test_a_replayed_image(trial, plain_update_server, replayed, seen):
 def test_a_download_is_refused_while_pending(updating, options):
     trial, server = updating
     trial.diagnostics("manual")
-    trial.network.download(url(trial, server), "2.0.0")
+    trial.network.download(url(trial, server), "3.0.0")
     trial.restart()
     trial.network.connect()
-    offer(trial, server, "3.0.0")
+    offer(trial, server, "4.0.0")
     before = trial.slot_hash("ota_0")
-    error = _supported(trial.network.failed_download(url(trial, server), "3.0.0", options), options)
+    error = _supported(trial.network.failed_download(url(trial, server), "4.0.0", options), options)
     assert error == ("ESP_ERR_OTA_ROLLBACK_INVALID_STATE", None)
     assert trial.slot_hash("ota_0") == before
     trial.confirm()
@@ -332,11 +332,11 @@ def resumed_from(server):
 def test_resumption_after_a_lost_connection(updating):
     trial, server = updating
     server.inject(parse_fault("disconnect@60%"), times=1)
-    error, came = _supported(trial.network.failed_download(url(trial, server), "2.0.0", RESUME), RESUME)
+    error, came = _supported(trial.network.failed_download(url(trial, server), "3.0.0", RESUME), RESUME)
     assert error == "ESP_FAIL"
-    trial.network.download(url(trial, server), "2.0.0", RESUME)
+    trial.network.download(url(trial, server), "3.0.0", RESUME)
     assert 0 < resumed_from(server) <= came
-    assert trial.restart().version == "2.0.0"
+    assert trial.restart().version == "3.0.0"
     trace = trial.finish()
     assert trace.booted == ["ota_0", "ota_1"]
 
@@ -346,15 +346,15 @@ def test_resumption_after_a_lost_connection(updating):
 def test_resumption_after_lost_power(updating):
     trial, server = updating
     server.inject(parse_fault("disconnect@30%"), times=1)
-    error, _ = _supported(trial.network.failed_download(url(trial, server), "2.0.0", RESUME), RESUME)
+    error, _ = _supported(trial.network.failed_download(url(trial, server), "3.0.0", RESUME), RESUME)
     assert error == "ESP_FAIL"
     with trial.power_lost_at("ota_1", kind="program", nth=3, phase="torn"):
-        trial.network.download(url(trial, server), "2.0.0", RESUME)
+        trial.network.download(url(trial, server), "3.0.0", RESUME)
     trial.power_on()
     trial.network.connect()
-    trial.network.download(url(trial, server), "2.0.0", RESUME)
+    trial.network.download(url(trial, server), "3.0.0", RESUME)
     assert resumed_from(server) > 0
-    assert trial.restart().version == "2.0.0"
+    assert trial.restart().version == "3.0.0"
     trace = trial.finish()
     assert trace.booted == ["ota_0", "ota_0", "ota_1"]
 
@@ -365,14 +365,14 @@ def test_resumption_after_lost_power(updating):
 def test_resumption_with_another_image(updating):
     trial, server = updating
     server.inject(parse_fault("disconnect@60%"), times=1)
-    _supported(trial.network.failed_download(url(trial, server), "2.0.0", RESUME), RESUME)
-    image = offer(trial, server, "3.0.0")
-    mixed = trial.image_of(trial.network.variant, "2.0.0")
+    _supported(trial.network.failed_download(url(trial, server), "3.0.0", RESUME), RESUME)
+    image = offer(trial, server, "4.0.0")
+    mixed = trial.image_of(trial.network.variant, "3.0.0")
     error, came = trial.network.failed_download(url(trial, server), mixed_with(mixed, image, server), RESUME)
     assert error == "ESP_ERR_OTA_VALIDATE_FAILED"
     assert came == len(image)
-    trial.network.download(url(trial, server), "3.0.0", RESUME)
-    assert trial.restart().version == "3.0.0"
+    trial.network.download(url(trial, server), "4.0.0", RESUME)
+    assert trial.restart().version == "4.0.0"
     trace = trial.finish()
     assert trace.booted == ["ota_0", "ota_1"]
 
