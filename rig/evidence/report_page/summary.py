@@ -157,12 +157,12 @@ def areas(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
 
 
 def hazards(run: RunRecord) -> list[tuple[Hazard, list[TestResult]]]:
-    """Each distinct hazard once, with the results that met it."""
+    """Each distinct hazard once, with the results that met it; those that brick come first."""
     found: dict[Hazard, list[TestResult]] = {}
     for result in run.results:
         for hazard in dict.fromkeys(result.hazards):
             found.setdefault(hazard, []).append(result)
-    return list(found.items())
+    return sorted(found.items(), key=lambda item: item[0].severity != "bricks")
 
 
 def burnt(run: RunRecord) -> list[str]:

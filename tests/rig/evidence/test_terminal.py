@@ -199,10 +199,12 @@ def test_a_run_of_sweeps_alone_is_not_called_untested(run: RunRecord) -> None:
 def test_a_hazard_that_bricks_and_bits_that_were_burnt_for_good_stand_out(run: RunRecord) -> None:
     first = run.results[0]
     hazard = Hazard(what="nothing is left", remedy="none", source="x.c", severity="bricks")
-    spent = first.model_copy(update={"hazards": [hazard], "burnt": (1, 3)})
+    lesser = Hazard(what="a record is lost", remedy="none", source="x.c")
+    spent = first.model_copy(update={"hazards": [lesser, hazard], "burnt": (1, 3)})
     changed = run.model_copy(update={"results": [spent, *run.results[1:]]})
     text = summary(changed, plain_console(200))
     assert "hazard that bricks (1 test): nothing is left" in text
+    assert text.index("nothing is left") < text.index("a record is lost")
     assert f"eFuses of {first.board}: secure version 1 to 3, 2 bits burnt for good" in text
     page = render_page(changed)
     assert "Bricks the device" in page
