@@ -27,6 +27,7 @@ from rig.boards.firmware import FirmwareBuild
 from rig.boards.inventory import BoardSection, QemuBoardSection, SerialBoardSection
 from rig.boards.power_command import command_words
 from rig.boards.quiet_ports import open_quietly
+from rig.boards.serial import read_encryption_key
 from rig.boards.serial_ports import other_users, wanted_port
 from rig.boards.shelf import BASIS
 from rig.emulator.find import find_qemu
@@ -266,6 +267,13 @@ def _power(subject: Subject) -> str | Note:
     return f"on: {section.power.on}; off: {section.power.off} (not switched)"
 
 
+def _flash_key(subject: Subject) -> str | Note:
+    section: SerialBoardSection = subject.section
+    if read_encryption_key(section) is None:
+        return Note("no key, so tests of flash encryption are skipped", "docs/bench.md, `encryption_key`")
+    return f"{section.encryption_key} is one for {section.chip}"
+
+
 def _nothing(_: Subject) -> str:
     return "nothing to install: it is simulated in this program"
 
@@ -274,6 +282,6 @@ TOOLS: Mapping[str, Check] = {"Python": _python, "esptool": _esptool, "ESP-IDF":
 BOARDS: Mapping[str, Mapping[str, Check]] = {
     "virtual": {"needs": _nothing},
     "qemu": {"QEMU": _qemu, "builds": _builds},
-    "serial": {"port": _port, "chip": _chip, "builds": _builds, "power": _power},
+    "serial": {"port": _port, "chip": _chip, "builds": _builds, "power": _power, "flash key": _flash_key},
 }
 """What is checked for each kind of board, in this order."""

@@ -48,7 +48,7 @@ def run(asked: Asked, *, as_json: bool) -> int:
 
 
 def read_accepts(texts: Sequence[str]) -> dict[str, str]:
-    """Reasons by id of a check, from `ID=REASON`. UserError for an unknown id, and where the reason is missing."""
+    """Reasons by id of a check, from `ID=REASON`. UserError for an unknown id, and without one reason for each."""
     reasons = {}
     for text in texts:
         name, _, reason = text.partition("=")
@@ -57,6 +57,8 @@ def read_accepts(texts: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--accept {text!r}: there is no check {name!r}", hint=f"one of: {known}")
         if not reason.strip():
             raise UserError(f"--accept {name}: a reason is needed", hint=f'--accept {name}="why it may be so"')
+        if name in reasons:
+            raise UserError(f"--accept {name} is there twice", hint="give one reason")
         reasons[name] = reason.strip()
     return reasons
 

@@ -38,6 +38,9 @@ def encrypt(key: Path, source: Path, target: Path, *, any_file: bool, force: boo
     for path in (key, source):
         if target.exists() and path.samefile(target):
             raise UserError(f"{target} is the {'key' if path == key else 'image'} itself", hint="name another file")
+    if target.exists() and not target.is_file():
+        # It would be replaced, which for a device, as root, is the end of it.
+        raise UserError(f"{target} is no ordinary file", hint="name another file")
     if target.exists() and not force:
         raise UserError(f"{target} is there already", hint="--force writes over it")
     inside = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from rig.idf.chips import chip_by_id
-from rig.idf.content_key import Form, PrivateKey
+from rig.idf.content_key import ContentKeyError, Form, PrivateKey, form_of
 from rig.idf.effects import SECTOR_SIZE
 from rig.idf.encrypted_image import HEADER_SIZE, EncryptedHeader, decrypt, is_encrypted
 from rig.idf.errors import FormatError
@@ -99,7 +99,13 @@ def _encrypted(data: bytes, key: PrivateKey | None) -> EncryptedFacts:
 
 
 def _inside(data: bytes, key: PrivateKey) -> tuple[AppFacts | None, str | None]:
-    content = decrypt(data, key)
+    try:
+        content = decrypt(data, key)
+    except ContentKeyError as error:
+        image_form, key_form = EncryptedHeader.parse(data).form, form_of(key)
+        if image_form == key_form:
+            raise
+        raise FormatError(f"encrypted in the form {image_form}, but the key is for {key_form}") from error
     try:
         facts = facts_of(content)
     except FormatError as error:

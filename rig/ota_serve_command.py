@@ -77,7 +77,7 @@ def line(served: Served) -> Text:
     text = Text(time.strftime("%H:%M:%S", time.localtime(served.at)), style="dim")
     text.append(f"  {served.client:<21} ", style="default")
     if served.method:
-        asked = f"{served.method} {served.path}" + (f" [{served.range}]" if served.range else "")
+        asked = _plain(f"{served.method} {served.path}" + (f" [{served.range}]" if served.range else ""))
         text.append(f"{asked:<32} ", style="default")
         text.append(str(served.status), style=_colour(served.status))
         text.append(f" {served.sent:>9,} bytes {served.seconds:>8.3f} s  ", style="default")
@@ -86,10 +86,15 @@ def line(served: Served) -> Text:
         text.append(f"{served.status}  ", style=_colour(served.status))
     else:
         text.append(f"{'(no request)':<32} ", style="default")
-    text.append(served.ended, style="default" if served.ended == "complete" else "yellow")
+    text.append(_plain(served.ended), style="default" if served.ended == "complete" else "yellow")
     if served.fault:
         text.append(f"  {served.fault}", style="magenta")
     return text
+
+
+def _plain(text: str) -> str:
+    """What a client sent, without what a terminal would obey."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _colour(status: int) -> str:

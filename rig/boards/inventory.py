@@ -225,7 +225,8 @@ def _explain(path: Path, data: object, error: ValidationError) -> list[str]:
         elif item["type"] == "string_pattern_mismatch":
             lines.append(f"{path}: {key} = {item['input']!r}: letters, digits, '.', '_' and '-' are allowed")
         else:
-            value = "" if item["loc"][-1:] == ("password",) else f" = {item['input']!r}"
+            secret = item["loc"][-1:] in (("password",), ("wifi",))
+            value = "" if secret else f" = {item['input']!r}"
             lines.append(f"{path}: {key}{value}: {_SHAPES.get(item['type'], item['msg'])}")
     return lines
 

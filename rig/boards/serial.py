@@ -82,7 +82,7 @@ def open_board(section: SerialBoardSection) -> Board:
         reset_line=reset_line,
         power=power,
         efuse=_efuse(section, flash),
-        encryption_key=_encryption_key(section),
+        encryption_key=read_encryption_key(section),
         network=_network(section),
         interrupt_gap_limits=section.interrupt_gap_limits.model_dump(exclude_none=True),
         missing=missing(section),
@@ -140,7 +140,7 @@ def _network(section: SerialBoardSection) -> NetworkAccess | None:
     return NetworkAccess(wifi.host, wifi.host, "network_wifi", wifi.ssid, wifi.password)
 
 
-def _encryption_key(section: SerialBoardSection) -> bytes | None:
+def read_encryption_key(section: SerialBoardSection) -> bytes | None:
     """What espsecure generate-flash-encryption-key made and somebody burnt; read anew each time, kept nowhere else."""
     path = section.encryption_key
     if path is None:
@@ -149,7 +149,11 @@ def _encryption_key(section: SerialBoardSection) -> bytes | None:
         key = path.read_bytes()
         cipher_for(section.chip, key)
     except OSError as error:
-        raise UserError(f"the flash encryption key cannot be read: {error}", board=section.name) from error
+        raise UserError(
+            f"the flash encryption key {path} cannot be read: {error.strerror}",
+            board=section.name,
+            hint="encryption_key in rig.toml is the file that espefuse burn-key was given",
+        ) from error
     except FormatError as error:
         raise UserError(
             f"{path} is no flash encryption key: {error}",

@@ -18,10 +18,12 @@ from rig.evidence.records import Verdict
 from rig.idf import ota_ops
 from rig.idf.bootloader import BootResult
 from rig.idf.config import BootConfig
-from rig.idf.effects import SECTOR_SIZE, Effect, Log, Memory, Steps
+from rig.idf.effects import SECTOR_SIZE, Effect, Erase, Log, Memory, Program, Steps
 from rig.idf.flash_cipher import is_plain
+from rig.idf.image_check import DESC_AT
+from rig.idf.image_desc import APP_DESC_SIZE, AppDesc, app_config
 from rig.idf.ota_ops import AppContext
-from rig.idf.partitions import PartitionTable
+from rig.idf.partitions import Partition, PartitionTable
 from rig.idf.secure_version import update_secure_version
 
 Call = Literal["update", "download", "begin", "confirm", "reject", "set_boot", "erase_previous", "burn"]
@@ -53,10 +55,11 @@ class AppCall:
 
 
 class Witnessed(NamedTuple):
-    """What is seen of the eFuse around one call: lines of the log, and the field when power was lost in it."""
+    """What is seen around one call: lines about the eFuse, that field when power was lost in it, and flash after it."""
 
     lines: Sequence[str] = ()
     left: int | None = None
+    flash: Memory | None = None
 
 
 NOTHING_SEEN = Witnessed()
@@ -81,7 +84,7 @@ def judge_call(
     memory: Memory,
     table: PartitionTable,
     config: BootConfig,
-    efuse: Witnessed = NOTHING_SEEN,
+    witnessed: Witnessed = NOTHING_SEEN,
 ) -> Judgement | None:
     """The verdict on one call, None when it is as it must be. `samples` are all of the trial, in order."""
     before, after = around(call, samples)
@@ -95,19 +98,21 @@ def judge_call(
     if call.error is None:
         part = table.otadata_for_app
         assert part is not None
-        trust = left_by_cut(outcome.prediction, after.entries, part.offset, efuse.left)
+        trust = left_by_cut(outcome.prediction, after.entries, part.offset, witnessed.left)
         if trust == "torn":
             verdict = Verdict.INCONCLUSIVE
             reason = f"otadata after {name_of(call)} is explained only by a torn erase or write: repeat the cut"
         elif trust == "no":
             reason = f"no power cut in {name_of(call)} leaves this otadata"
-            reason += "" if efuse.left is None else f" with an eFuse of {efuse.left}"
+            reason += "" if witnessed.left is None else f" with an eFuse of {witnessed.left}"
+        elif _chosen_too_early(call, after.entries, outcome.prediction, table, witnessed.flash):
+            reason = f"{name_of(call)} had chosen the slot when power was lost, and not all of the image was in it"
     elif call.error != outcome.error:
         reason = f"{name_of(call)} returned {call.error}, the model {outcome.error}"
     elif after.entries != outcome.prediction.otadata:
         reason = f"{name_of(call)} left other otadata than the model{_in_flash(after.entries, outcome, table)}"
     if not reason:
-        verdict, reason = _lines_about_efuse(call, outcome.prediction, list(efuse.lines))
+        verdict, reason = _lines_about_efuse(call, outcome.prediction, list(witnessed.lines))
     met = tuple(call_hazards(call.call, call.running, table, config, before.entries, outcome.error))
     if reason:
         return Judgement(verdict, reason, _side_by_side(call, before, after, outcome), met)
@@ -123,6 +128,31 @@ def _in_flash(seen: Entries, outcome: Outcome, table: PartitionTable) -> str:
     assert wanted is not None
     number = 0 if seen[0] != wanted[0] else 1
     return f": entry {number} is {words(seen, number, outcome.prediction.cipher, part.offset)}"
+
+
+def _chosen_too_early(
+    call: AppCall, seen: Entries, prediction: Prediction, table: PartitionTable, flash: Memory | None
+) -> bool:
+    """Whether otadata is further than a cut before the image's last byte can leave it, and `flash` has not got that."""
+    slot, otadata = table.slot_for_app(call.slot or ""), table.otadata_for_app
+    if flash is None or slot is None or otadata is None or not call.data or not prediction.states:
+        return False
+    try:
+        if flash.read(slot.offset, len(call.data)) == call.data:
+            return False
+    except Inconclusive:
+        return False
+    filled = [at for at, effect in enumerate(prediction.effects) if _is_in(slot, effect)]
+    if not filled:
+        return False
+    effects = prediction.effects[: filled[-1] + 1]
+    count = sum(not isinstance(effect, Log) for effect in effects)
+    until = prediction._replace(effects=effects, states=prediction.states[: count + 1])
+    return left_by_cut(until, seen, otadata.offset) == "no"
+
+
+def _is_in(slot: Partition, effect: Effect) -> bool:
+    return isinstance(effect, Erase | Program) and slot.offset <= effect.offset < slot.end
 
 
 def _lines_about_efuse(call: AppCall, prediction: Prediction, seen: list[str]) -> tuple[Verdict, str]:
@@ -142,7 +172,8 @@ def model_call(call: AppCall, otadata: Entries, memory: Memory, table: Partition
     copy = Overlay(memory)
     for number, data in enumerate(otadata):
         copy.put(part.offset + number * SECTOR_SIZE, data)
-    context = AppContext(copy, table, config, call.running, encrypted=not is_plain(copy.cipher))
+    rules = _rules_of(call.running, memory, table, config)
+    context = AppContext(copy, table, rules, call.running, encrypted=not is_plain(copy.cipher))
     effects: list[Effect] = []
     states = [entries_at(copy, part.offset)]
     steps = _STEPS[call.call](context, call)
@@ -157,6 +188,16 @@ def model_call(call: AppCall, otadata: Entries, memory: Memory, table: Partition
         if not isinstance(effect, Log):
             copy.apply(effect)
             states.append(entries_at(copy, part.offset))
+
+
+def _rules_of(running: str, memory: Memory, table: PartitionTable, bootloader: BootConfig) -> BootConfig:
+    """Those of the app that makes the call, which may be built with another ESP-IDF than its bootloader."""
+    slot = table.slot_for_app(running)
+    try:
+        found = None if slot is None else AppDesc.find(memory.read(slot.offset + DESC_AT, APP_DESC_SIZE))
+    except Inconclusive:
+        found = None
+    return bootloader if found is None else app_config(bootloader, found)
 
 
 def _update(context: AppContext, call: AppCall) -> Steps[str]:

@@ -120,10 +120,12 @@ def _judge_call(
     known = _memory(evidence, call.start)
     if known is None:
         return None
-    if not evidence.config.anti_rollback:
-        return judge_call(call, samples, known, evidence.table, evidence.config)
-    known = known.with_secure_version(versions.before_call(call.began))
     before, after = around(call, samples)
+    left_in_flash = None if after is None else _memory(evidence, after.offset)
+    if not evidence.config.anti_rollback:
+        seen = Witnessed(flash=left_in_flash)
+        return judge_call(call, samples, known, evidence.table, evidence.config, seen)
+    known = known.with_secure_version(versions.before_call(call.began))
     possible = None
     if before is not None:
         with contextlib.suppress(Inconclusive):
@@ -135,7 +137,8 @@ def _judge_call(
     versions.called(call.start, name_of(call), possible)
     lines = said(evidence.events, call.began, after.offset) if after is not None else []
     left = versions.after_call(call.start) if call.error is None else None
-    return judge_call(call, samples, known, evidence.table, evidence.config, Witnessed(lines, left))
+    seen = Witnessed(lines, left, left_in_flash)
+    return judge_call(call, samples, known, evidence.table, evidence.config, seen)
 
 
 def reported(events: Sequence[Event]) -> list[Sample]:

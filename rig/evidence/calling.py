@@ -16,6 +16,8 @@ from rig.updates.uart import UartFaults, abort_transfer, install_image, transfer
 
 Done = TypeVar("Done")
 
+_TOO_OLD = "ESP_ERR_OTA_SMALL_SEC_VER"
+
 
 class Calls:
     """Lets the app make calls, by the agent that `agent` gives, and notes each in `witnesses`.
@@ -83,7 +85,10 @@ class Calls:
         """Try an update with faults; the name of ESP-IDF's error, or ESP_OK."""
         self.forget(target)
         arrives = faults.apply_to(image)
-        return self.error_of("update", lambda: install_image(self._agent(), image, faults=faults), target, arrives)
+        error = self.error_of("update", lambda: install_image(self._agent(), image, faults=faults), target, arrives)
+        if error == _TOO_OLD:
+            self._erased(target)
+        return error
 
     def download(self, image: bytes, target: Partition, work: Callable[[], Done]) -> Done:
         """Let the app download by `work`; `image` is what the slot holds afterwards. AgentError when it fails."""
@@ -94,6 +99,8 @@ class Calls:
             # One that says it has not touched the slot is taken at its word: the next boots show whether that is so.
             if error.offset is not None:
                 self.forget(target)
+            if error.offset and error.error == _TOO_OLD:
+                self._erased(target)
             raise
         except BaseException:
             self.forget(target)
@@ -135,6 +142,10 @@ class Calls:
             self._app.wait_shutdown(timeout)
 
         self.make("reject", work)
+
+    def _erased(self, slot: Partition) -> None:
+        """esp_ota_set_boot_partition erases what it refuses for its secure version."""
+        self._witnesses.know(self._witnesses.known.with_update(slot.offset, b"", slot.size))
 
     def forget(self, slot: Partition) -> None:
         """What the slot holds is not known any more."""

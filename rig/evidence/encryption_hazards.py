@@ -8,7 +8,7 @@ from rig.errors import Inconclusive
 from rig.evidence.predict import Prediction
 from rig.evidence.records import Hazard
 from rig.idf.effects import Memory
-from rig.idf.flash_cipher import cipher_of, is_plain
+from rig.idf.flash_cipher import BLOCK, cipher_of, is_plain
 from rig.idf.image_desc import AppDesc
 from rig.idf.partitions import Partition, PartitionTable
 
@@ -66,15 +66,17 @@ def _mismatch(memory: Memory, part: Partition, table: PartitionTable) -> Hazard 
     except Inconclusive:
         return None
     raw = cipher.encrypt(part.offset, seen)
-    if is_image(seen) or raw.count(0xFF) == HEAD:
+    written = len(raw.rstrip(b"\xff"))
+    if written == 0 or is_image(seen, written):
         return None
-    if is_image(raw):
+    if is_image(raw, written):
         return plaintext_in_slot(slot)
-    meant = next((other for other in table.app_slots if is_image(cipher.decrypt(other.offset, raw))), None)
+    meant = next((other for other in table.app_slots if is_image(cipher.decrypt(other.offset, raw), written)), None)
     return encrypted_by_another_key(slot) if meant is None else encrypted_for_elsewhere(slot, meant.slot or meant.label)
 
 
-def is_image(head: bytes) -> bool:
-    """Whether this is the beginning of an app image."""
+def is_image(head: bytes, written: int = HEAD) -> bool:
+    """Whether this is the beginning of an app image, of which a power cut may have left only `written` bytes."""
     magic, segments = struct.unpack_from("<BB", head)
-    return magic == 0xE9 and 0 < segments <= 16 and AppDesc.find(head[_DESC_AT:]) is not None
+    described = written < _DESC_AT + BLOCK or AppDesc.find(head[_DESC_AT:]) is not None
+    return magic == 0xE9 and 0 < segments <= 16 and described

@@ -12,6 +12,8 @@ from rig.idf.otadata import SelectEntry, active_index, parse, slot_index, state_
 from rig.idf.partitions import PartitionTable
 
 _BARRED = ("INVALID", "ABORTED")
+_CHECKERS = ("esp_image", "boot_comm")
+"""Tags of the lines that say why an image was refused which was looked at; the second: made for another chip."""
 
 BARRED_IMAGE_BOOTS = Hazard(
     what="both otadata entries are INVALID or ABORTED and there is no factory app, so ota_0 boots whatever it holds, "
@@ -181,7 +183,7 @@ def _refused_by_version(prediction: Prediction) -> bool:
     """Whether an image was passed over that was not even looked at: such a refusal prints no line before its own."""
     before: Log | None = None
     for log in prediction.logs:
-        silent = before is None or (before.tag != "esp_image" and not before.text.startswith("Failed to get partition"))
+        silent = before is None or not (before.tag in _CHECKERS or before.text.startswith("Failed to get partition"))
         if log.text.endswith("is not bootable") and silent:
             return True
         before = log

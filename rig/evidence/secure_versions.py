@@ -61,12 +61,13 @@ class SecureVersions:
         return self._before(start, _CALL)
 
     def after_boot(self, start: int, end: int) -> int | None:
-        """The first reading after the boot at `start`, if nothing else was done until `end`."""
-        return next((seen.value for seen in self._seen if start < seen.offset <= end), None)
+        """The first reading after the boot at `start`, if nothing else was done until `end`; None if there is none."""
+        return next((seen.value for seen in self._seen if start < seen.offset <= end and self._is_exact(seen)), None)
 
     def after_call(self, start: int) -> int | None:
-        """The first reading after a call at `start`."""
-        return next((seen.value for seen in self._seen if seen.offset >= start), None)
+        """The first reading after a call at `start`; None if there is none that tells."""
+        first = next((seen for seen in self._seen if seen.offset >= start), None)
+        return first.value if first is not None and self._is_exact(first) else None
 
     def booted(self, start: int, what: str, possible: tuple[int, ...] | None) -> None:
         """What the model makes of the boot at `start`."""
@@ -103,9 +104,13 @@ class SecureVersions:
                 known = thing.possible is not None and len(thing.possible) == 1
                 return thing.possible[0] if known and thing.possible else least
             least = thing.value if least is None else least
-            if thing.source != "app" or thing.value < self._bits:
+            if self._is_exact(thing):
                 return thing.value
         return least
+
+    def _is_exact(self, seen: SeenVersion) -> bool:
+        """Whether the field holds just that: an app that sees all of its bits burnt knows of no others."""
+        return seen.source != "app" or seen.value < self._bits
 
     def _fitting(self, possible: tuple[int, ...] | None, seen: SeenVersion) -> tuple[int, ...]:
         """Those of `possible` that look so; the app does not see beyond its own bits."""

@@ -31,7 +31,7 @@ def files(release: Release) -> Outcome:
         return failed("; ".join(broken))
     missing = [piece.trouble for piece in pieces if piece.held is None]
     if build.args.held is not None:
-        lost = [name for name in build.flash_files.values() if not (build.folder / name).is_file()]
+        lost = [name for name in build.flash_files.values() if not _is_there(build, name)]
         missing += [f"{name} is missing" for name in lost if f"{name} is missing" not in missing]
     if missing:
         raise CannotTell("; ".join(missing))
@@ -105,6 +105,13 @@ def _left_out(build: Pieces, name: str) -> bool:
     if name in build.args.value:
         return False
     return name == "otadata" or (name == "bootloader" and build.settings.value.on("SECURE_BOOT"))
+
+
+def _is_there(build: Pieces, name: str) -> bool:
+    try:
+        return (build.folder / name).is_file()
+    except OSError:
+        return False
 
 
 def _size(build: Pieces, name: str) -> int:

@@ -179,7 +179,11 @@ class Pieces:
 
 def load_pieces(folder: Path) -> Pieces:
     """Read what there is. UserError if the folder does not exist or holds nothing of a build."""
-    if not folder.is_dir():
+    try:
+        there = folder.is_dir()
+    except OSError as error:
+        raise UserError(f"build directory {folder} cannot be read: {error.strerror}") from error
+    if not there:
         raise UserError(f"build directory {folder} does not exist", hint="name the build folder of `idf.py build`")
     args = _json(folder, ARGS)
     description = _json(folder, DESCRIPTION)
@@ -217,10 +221,13 @@ def has_md5(table: bytes) -> bool:
 
 def _json(folder: Path, name: str) -> Piece[Mapping[str, Any]]:
     path = folder / name
-    if not path.exists():
-        return Piece(None, f"{name} is missing")
     try:
+        if not path.exists():
+            return Piece(None, f"{name} is missing")
         return Piece(read_json(path))
+    except OSError as error:
+        # `exists` raises for a folder above that may not be entered.
+        return Piece(None, f"{name} cannot be read: {error.strerror}", broken=True)
     except UserError as error:
         return Piece(None, error.what, broken=True)
 

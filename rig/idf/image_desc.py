@@ -8,8 +8,9 @@ bootloader's DRAM segment, ESP-IDF v5.2 and later).
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from rig.idf.config import BootConfig, idf_family
 from rig.idf.errors import FormatError
 from rig.idf.image_check import DESC_MAGIC
 
@@ -101,3 +102,11 @@ def _field(name: str, text: str, size: int) -> bytes:
     if len(raw) >= size:
         raise FormatError(f"{name} {text!r} is {len(raw)} bytes long; allowed: {size - 1}")
     return raw
+
+
+def app_config(bootloader: BootConfig, desc: AppDesc) -> BootConfig:
+    """The app's own rules: those of `bootloader`, with the behaviour of the ESP-IDF the app was built with."""
+    try:
+        return replace(bootloader, idf_version=idf_family(desc.idf_ver))
+    except FormatError:
+        return bootloader

@@ -16,7 +16,11 @@ _REDIRECTIONS = (301, 302, 303, 307, 308)
 
 
 class AnswerFault(Fault):
-    """Another answer than the right one, or another delivery of it."""
+    """Another answer than the right one, or another delivery of it. `reach`: the bytes of body it cannot do without."""
+
+    @property
+    def reach(self) -> int:
+        return 0
 
     @abstractmethod
     def change(self, answer: Answer, asked: Asked) -> Answer:
@@ -35,6 +39,10 @@ class Disconnect(AnswerFault):
     def read(cls, spec: Spec) -> Self:
         spec.only(cls)
         return cls(place_in(spec, cls))
+
+    @property
+    def reach(self) -> int:
+        return self.place.of(0)
 
     def change(self, answer: Answer, asked: Asked) -> Answer:
         return replace(answer, limit=self.place.of(len(answer.body)), ending=self.ending)
@@ -62,6 +70,10 @@ class Stall(AnswerFault):
     def read(cls, spec: Spec) -> Self:
         spec.only(cls, "for")
         return cls(place_in(spec, cls), _seconds(spec, cls, "for"))
+
+    @property
+    def reach(self) -> int:
+        return self.place.of(0)
 
     def change(self, answer: Answer, asked: Asked) -> Answer:
         # A stall that ends leaves the connection as the right answer would.

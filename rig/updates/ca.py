@@ -158,6 +158,10 @@ def _name(common_name: str) -> x509.Name:
 
 
 def _names(host: str) -> list[x509.GeneralName]:
+    if not host:
+        raise UserError(
+            "a server without a name cannot stand in a certificate", hint="name how devices call this machine"
+        )
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

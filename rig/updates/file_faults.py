@@ -51,7 +51,10 @@ class Truncate(FileFault):
         return cls(place_in(spec, cls))
 
     def change(self, file: File, path: str, offered: Offered) -> File:
-        return File.of(file.data[: self.place.of(len(file.data))], file.content_type)
+        size = self.place.of(len(file.data))
+        if size >= len(file.data):
+            raise CannotApply(f"{path} has {len(file.data)} bytes, so nothing is cut off behind {size}")
+        return File.of(file.data[:size], file.content_type)
 
     def __str__(self) -> str:
         return f"{self.name}@{self.place}"

@@ -15,7 +15,7 @@ JOURNAL = "updates.jsonl"
 
 @dataclass(frozen=True)
 class Served:
-    """One request, or one TLS handshake that came to nothing: then `method` and `path` are empty and `status` is 0.
+    """One request, or one TLS handshake after which none came: then `method` and `path` are empty and `status` is 0.
 
     `at`: wall-clock seconds since 1970 when it came, `seconds` how long it took. `sent`: body bytes handed to the
     operating system. `range` as asked for. `faults` as they are written. `ended` says in words how it ended.

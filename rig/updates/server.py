@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from rig.errors import UserError
+from rig.updates.answer_faults import AnswerFault
 from rig.updates.ca import Tls
 from rig.updates.fault_base import CannotApply, Fault
 from rig.updates.fault_script import FaultScript
@@ -85,6 +86,11 @@ class UpdateServer:
         """Listen. UserError if the port is in use or the host is none of this machine."""
         if self._thread is not None:
             raise UserError("the update server runs already", hint="make another one for another port")
+        if not self.host:
+            # To the system that means every address there is.
+            raise UserError(
+                "no address to listen on", hint=f"{LOOPBACK} is this machine only, 0.0.0.0 all its addresses"
+            )
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
             listener = socket.create_server((self.host, self.port), family=family, backlog=BACKLOG)
@@ -196,6 +202,8 @@ class UpdateServer:
             if self.tls is None:
                 raise UserError(f"fault {rule.fault} needs HTTPS", hint="give the server a certificate (tls, --tls)")
             rule.fault.context(self.tls)
+        if isinstance(rule.fault, AnswerFault):
+            self._check_reach(rule.fault)
         if not isinstance(rule.fault, FileFault):
             return
         problems: list[CannotApply] = []
@@ -209,6 +217,13 @@ class UpdateServer:
                 problems.append(error)
         if problems and len(problems) == len(paths):
             raise problems[0]
+
+    def _check_reach(self, fault: AnswerFault) -> None:
+        """What lies behind the end of every answer there can be would be no fault at all."""
+        files = [file for path in self._shelf.paths for file in (self._shelf.current(path), self._shelf.earlier(path))]
+        longest = max((len(file.data) for file in files if file is not None), default=fault.reach)
+        if fault.reach > longest:
+            raise UserError(f"fault {fault}: the largest file that is offered has {longest} bytes")
 
     # --- what it did -----------------------------------------------------------------------------------------------
 

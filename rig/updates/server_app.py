@@ -35,6 +35,7 @@ STOPPING_S = 5.0
 _SILENT = logging.getLogger(f"{__name__}.access")
 _SILENT.disabled = True
 STOPPED = "server stopped"
+LEFT_UNASKED = "client left after the handshake"
 
 
 class ServerApp:
@@ -76,6 +77,7 @@ class ServerApp:
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         protocol = request.protocol
         assert isinstance(protocol, Http)
+        protocol.asked = True
         at, began = time.time(), time.monotonic()
         self.journal.came()
         asked = _asked(request, secure=self.tls is not None)
@@ -230,7 +232,7 @@ class Http(web.RequestHandler):
     requests that cannot be parsed.
     """
 
-    __slots__ = ("_app", "_connection", "client", "tls_fault", "wire")
+    __slots__ = ("_app", "_connection", "_made", "asked", "client", "tls_fault", "wire")
 
     def __init__(self, app: ServerApp, connection: Connection, wire: Wire, client: str, fault: Fault | None) -> None:
         super().__init__(
@@ -246,6 +248,9 @@ class Http(web.RequestHandler):
         self.wire = wire
         self.client = client
         self.tls_fault = fault
+        self.asked = False
+        """Whether a request has come."""
+        self._made = time.time()
         self._app = app
         self._connection = connection
 
@@ -261,6 +266,12 @@ class Http(web.RequestHandler):
         super().connection_lost(exc)
         self.wire.lost()
         self._connection.forget()
+        if self.tls_fault is not None and not self.asked and not self._app.stopping:
+            # Over TLS 1.3 a client may look at the certificate's names only when the handshake is over.
+            seconds = time.time() - self._made
+            self._app.journal.add(
+                Served(self._made, self.client, "", "", None, 0, (str(self.tls_fault),), 0, seconds, LEFT_UNASKED)
+            )
 
     def handle_error(
         self,
@@ -269,8 +280,13 @@ class Http(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """aiohttp's answer to what is no request, recorded."""
-        response = super().handle_error(request, status, exc, message)
+        """aiohttp's answer to what is no request, recorded. Its log is for faults of ours, not for those of clients."""
+        if status < 500:
+            response: web.StreamResponse = web.Response(status=status, text=message)
+            response.force_close()
+        else:
+            response = super().handle_error(request, status, exc, message)
+        self.asked = True
         self._app.journal.came()
         self._app.journal.add(
             Served(

@@ -38,21 +38,26 @@ def for_other_chip(data: bytes, name: str | None = None) -> bytes:
 def of_other_project(data: bytes, name: str | None = None) -> bytes:
     """The image with another project name. Raises FormatError."""
     own = _described(data)[1]
+    if name == own:
+        raise FormatError(f"the image is of project {own} already")
     return _with_text(data, _PROJECT_AT, f"not_{own}"[: _TEXT_SIZE - 1] if name is None else name)
 
 
 def with_version(data: bytes, version: str) -> bytes:
     """The image with another version. Raises FormatError."""
-    _described(data)
+    if version == _described(data)[0]:
+        raise FormatError(f"the image is version {version} already")
     return _with_text(data, _VERSION_AT, version)
 
 
 def with_lower_secure_version(data: bytes, version: int | None = None) -> bytes:
     """The image with a secure version below its own, one less if none is named. Raises FormatError."""
     own = _described(data)[2]
+    if own == 0:
+        raise FormatError("the image has secure version 0, and none is lower")
     lower = own - 1 if version is None else version
     if not 0 <= lower < own:
-        raise FormatError(f"the image has secure version {own}; none that is lower is {lower}")
+        raise FormatError(f"the image has secure version {own}; {lower} is not lower")
     return _sealed(data, _SECURE_VERSION_AT, struct.pack("<I", lower))
 
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from rig.idf.partitions import MAX_LENGTH, Partition
+from rig.idf.secure_version import burnt_version
 from rig.protocol import MAX_LINE, PROTOCOL_VERSION, Line, encode_line, looks_like_line, parse_line
 from rig.virtual.command import Command, CommandError, Fields, Reply, check, digest, flag, number
 from rig.virtual.cpu import Cpu
@@ -203,7 +204,7 @@ class DeviceAgent:
         config = self.ota.image.config
         fields = {"app": str(self.ota.image.desc.secure_version)}
         if config.anti_rollback:
-            fields |= {"efuse": str(self.cpu.efuse.secure_version), "bits": str(config.secure_version_bits)}
+            fields |= {"efuse": str(burnt_version(self.ota.memory, config)), "bits": str(config.secure_version_bits)}
         return Reply(fields)
 
     # --- diagnostics, confirm, reject ----------------------------------------------------------------------------
@@ -249,7 +250,7 @@ class DeviceAgent:
         if args.get("really") != "yes":
             raise CommandError("ESP_ERR_INVALID_ARG", "really=yes is needed: an eFuse cannot be cleared")
         check(self.ota.burn(version))
-        return Reply({"efuse": str(self.cpu.efuse.secure_version)})
+        return Reply({"efuse": str(burnt_version(self.ota.memory, self.ota.image.config))})
 
     def _crash(self, args: Mapping[str, str]) -> Reply:
         action = self._actions.crash.get(args.get("kind", ""))

@@ -9,6 +9,7 @@ from rig.idf.chips import CHIPS
 from rig.idf.config import BootConfig, idf_family
 from rig.idf.errors import FormatError
 from rig.idf.image import AppImage, BootloaderDesc, extent, parse
+from rig.idf.image_desc import app_config
 from rig.idf.partitions import MAX_LENGTH, PartitionTable
 from rig.idf.signature import check_own_signature
 from rig.virtual.app import Hang, TestApp
@@ -20,7 +21,7 @@ from rig.virtual.cut_line import line_of
 from rig.virtual.encrypted_flash import Unmodelled, checking_encryption
 from rig.virtual.features import Features
 from rig.virtual.on_chip import ChipMemory, perform
-from rig.virtual.ota import RunningImage, app_config
+from rig.virtual.ota import RunningImage
 from rig.virtual.startup_lines import AppFacts, BuildStamp, print_app_start, print_bootloader_banner, print_main_task
 from rig.virtual.wrong_bootloaders import Bootloader
 

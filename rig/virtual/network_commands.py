@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rig.idf.encrypted_image import HEADER_SIZE
 from rig.idf.image import AppDesc
+from rig.idf.secure_version import accepts
 from rig.virtual.command import Args, Command, CommandError, Device, Reply, number
 from rig.virtual.http_client import HttpClient, HttpError, Rules, Silence
 from rig.virtual.https_ota import HttpsOta, Plan
@@ -150,7 +151,8 @@ class _Guard:
         failed = None if part is None else ota.slot_image(part)
         if failed is not None and failed.desc.version == new.version:
             self._refuse(f"this version has failed in {invalid}")
-        if ota.image.config.anti_rollback and new.secure_version < self._device.cpu.efuse.secure_version:
+        config = ota.image.config
+        if config.anti_rollback and not accepts(ota.memory, config, new.secure_version):
             raise CommandError("ESP_ERR_OTA_SMALL_SEC_VER", f"secure version {new.secure_version}")
 
     def _refuse(self, text: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from rig.idf import ota_ops
-from rig.idf.config import BootConfig, idf_family
+from rig.idf.config import BootConfig
 from rig.idf.effects import SECTOR_SIZE, Steps
-from rig.idf.errors import FormatError
 from rig.idf.image import AppDesc, check_image
 from rig.idf.ota_resume import esp_ota_resume
 from rig.idf.otadata import ENTRY_SIZE, state_name
@@ -46,14 +45,6 @@ class SlotImage(NamedTuple):
     desc: AppDesc
     length: int
     sha256: str
-
-
-def app_config(bootloader: BootConfig, desc: AppDesc) -> BootConfig:
-    """The app's own rules: those of `bootloader`, with the behaviour of the ESP-IDF the app was built with."""
-    try:
-        return replace(bootloader, idf_version=idf_family(desc.idf_ver))
-    except FormatError:
-        return bootloader
 
 
 @dataclass

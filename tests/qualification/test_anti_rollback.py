@@ -15,11 +15,14 @@ from rig.evidence.hazards import (
     FIELD_FULL,
 )
 from rig.evidence.report_page.sweeps import reason
+from rig.updates.agent_url import UrlOptions
+from rig.updates.wrong_images import with_lower_secure_version
 from tests.qualification.states import BLANK, entry
 
 requirement = pytest.mark.requirement
 pytestmark = pytest.mark.needs("efuse")
 RUNNING = (entry(1, "VALID"), BLANK)
+BOTH = (entry(3, "VALID"), entry(2, "VALID"))
 
 
 @pytest.fixture
@@ -57,6 +60,36 @@ def test_an_equal_or_higher_version_is_accepted(trial, variant, burnt):
     trace = trial.finish()
     assert trace.booted == ["ota_0", "ota_1"]
     assert trace.secure_version == burnt
+
+
+@requirement(
+    "ARB-18",
+    "A download whose secure version is below the eFuse's is refused by its header before anything is erased; an app that "
+    "does not look there is refused when it chooses the slot, which is erased.",
+)
+@pytest.mark.needs("network")
+@pytest.mark.parametrize("check", ["header", "none"])
+def test_a_lower_version_is_refused_at_download(trial, plain_update_server, check):
+    variant = "network_anti_rollback"
+    image = with_lower_secure_version(trial.image_of(variant, "2.0.0"))
+    plain_update_server.offer("app.bin", image)
+    trial.install(variant, otadata=BOTH, slots={"ota_1": "1.0.0"}, secure_version=1)
+    trial.boot()
+    trial.network.connect()
+    url = plain_update_server.url("app.bin", trial.network.access.host)
+    error, written = trial.network.failed_download(url, image, UrlOptions(check=check))
+    assert error == "ESP_ERR_OTA_SMALL_SEC_VER"
+    if check == "header":
+        assert written is None
+        assert trial.slot_image("ota_1") == "ok"
+        assert trial.agent.otadata().entries == BOTH
+    else:
+        assert written == len(image)
+        assert trial.slot_image("ota_1") == "empty"
+    trial.reset()
+    trace = trial.finish()
+    assert trace.booted == ["ota_0", "ota_0"]
+    assert trace.secure_version == 1
 
 
 @requirement("ARB-03", "The secure version is burnt only once the new app has confirmed itself.")

@@ -73,6 +73,7 @@ def test_an_update_over_http(updating):
     trial.network.download(url(trial, server), "3.0.0")
     started = trial.restart()
     assert (started.slot, started.version) == ("ota_1", "3.0.0")
+    assert trial.slot_image("ota_0") == "ok", "the download wrote into the slot that ran"
     trace = trial.finish()
     assert trace.transitions == [
         ("ota_1", "VALID", "NEW", "app"),
@@ -258,7 +259,9 @@ def test_the_version_that_has_failed(trial, plain_update_server):
     trial.install(trial.network.variant, otadata=failed, slots={"ota_1": "3.0.0"})
     trial.boot()
     trial.network.connect()
+    slot = trial.slot_hash("ota_1")
     assert trial.network.failed_download(url(trial, server), "3.0.0") == ("ESP_ERR_INVALID_VERSION", None)
+    assert trial.slot_hash("ota_1") == slot
     trace = trial.finish()
     assert trace.otadata == failed
 

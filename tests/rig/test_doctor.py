@@ -341,6 +341,22 @@ def test_power_commands_are_looked_for_and_not_run(bench, power, state, said):
     assert not (bench / "switched").exists()
 
 
+@pytest.mark.parametrize(
+    ("key", "state", "said"),
+    [
+        (bytes(range(32)), "ok", "one for esp32c3"),
+        (b"short", "missing", "no flash encryption key"),
+        (None, "missing", "cannot be read"),
+    ],
+)
+def test_a_flash_encryption_key_is_looked_at_before_a_test_needs_it(bench, key, state, said):
+    if key is not None:
+        (bench / "flash.key").write_bytes(key)
+    board = attached("/dev/no-such", f'encryption_key = "{bench}/flash.key"\n')
+    found = examined(board, code=3)["attached"]["flash key"]
+    assert (found["state"], said in found["text"]) == (state, True), found
+
+
 # every kind
 
 

@@ -1,6 +1,7 @@
 """`rig image` from outside: what it writes, what it says of a file, and what it refuses without writing anything."""
 
 import json
+import os
 import random
 
 import pytest
@@ -168,6 +169,21 @@ def test_no_file_is_lost(app, key, tmp_path):
     assert decrypt(there.read_bytes(), ec_key()) == APP
     assert "cannot be written" in run("encrypt", key, app, tmp_path / "no" / "folder", code=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["app.bin", "device.pem", "there"]
+
+
+def test_what_is_no_ordinary_file_is_not_replaced(app, key, tmp_path):
+    pipe = tmp_path / "pipe"  # as /dev/null, which root may replace
+    os.mkfifo(pipe)
+    assert "no ordinary file" in run("encrypt", "--force", key, app, pipe, code=2)
+    assert pipe.is_fifo()
+
+
+def test_a_key_of_the_other_form_says_which_is_needed(app, tmp_path):
+    pems = {form: write(tmp_path, f"{form}.pem", private_pem(key())) for form, key in KEYS.items()}
+    for form, other in [("RSA-3072", "ECIES-P256"), ("ECIES-P256", "RSA-3072")]:
+        run("encrypt", pems[form], app, tmp_path / f"{form}.enc")
+        said = run("inspect", tmp_path / f"{form}.enc", "--key", pems[other], code=2)
+        assert f"the form {form}, but the key is for {other}" in said
 
 
 @pytest.mark.parametrize("size", [100, 700])

@@ -19,7 +19,9 @@ import pytest
 from click.testing import CliRunner
 
 from rig.cli import main
+from rig.ota_serve_command import line
 from rig.updates.faults import FAULTS
+from rig.updates.served import Served
 from rig.virtual.builds import make_build
 
 ROOT = Path(__file__).parents[2]
@@ -140,6 +142,7 @@ def test_it_ends_with_a_stalled_client_still_connected(serve, build):
         (["--fault", "tls-downgrade"], "needs HTTPS"),
         (["--fault", "html,path=/none.bin"], "nothing is offered at /none.bin"),
         (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1"),
+        (["--tls", "--name", ""], "cannot stand in a certificate"),
     ],
 )
 def test_what_cannot_be_done_is_wrong_use(tmp_path, arguments, says):
@@ -173,6 +176,13 @@ def test_a_file_that_is_no_ca_of_ours_is_not_overwritten(tmp_path):
     )
     assert (result.exit_code, "was not made by this command" in result.output) == (2, True), result.output
     assert mine.read_text().endswith("precious\n")
+
+
+def test_nothing_a_client_sent_reaches_the_terminal_as_a_command():
+    served = Served(0.0, "127.0.0.1:1", "GET", "/\x1b[31mred", "bytes=\x9b0-", 404, (), 0, 0.0, "refused: \x07")
+    said = line(served).plain
+    assert r"/\x1b[31mred [bytes=\x9b0-]" in said
+    assert said.isprintable()
 
 
 def test_the_help_lists_every_fault():

@@ -64,7 +64,7 @@ port = "/dev/ttyUSB7"
         ('wifi = { ssid = "a", password = "b" }', r"board\[0\]\.wifi\.host: missing"),
         ('wifi = { ssid = "", host = "h" }', r"board\[0\]\.wifi\.ssid = ''"),
         ('wifi = { ssid = "a", host = "h", key = "k" }', r"wifi\.key: unknown key; allowed here: ssid, password, host"),
-        ('wifi = "house"', r"board\[0\]\.wifi = 'house': a table is needed"),
+        ('wifi = "house"', r"board\[0\]\.wifi: a table is needed"),
         ("interrupt_gap_limits = { iram_us = 0 }", r"interrupt_gap_limits\.iram_us = 0"),
         ("interrupt_gap_limits = { ram_us = 5 }", r"unknown key; allowed here: iram_us, flash_us"),
     ],
@@ -76,9 +76,12 @@ def test_wrong_keys_are_refused_by_their_path(tmp_path, keys, said):
         inventory.load(path)
 
 
-def test_a_password_that_is_none_is_not_repeated(tmp_path):
+@pytest.mark.parametrize(
+    "wifi", ['{ ssid = "a", host = "h", password = "' + "secret" * 20 + '" }', '"a:secret"', '["a", "secret", "h"]']
+)
+def test_a_password_that_is_none_is_not_repeated(tmp_path, wifi):
     path = tmp_path / "rig.toml"
-    path.write_text(BENCH + f'wifi = {{ ssid = "a", host = "h", password = "{"secret" * 20}" }}\n', encoding="utf-8")
-    with pytest.raises(UserError, match=r"wifi\.password") as hit:
+    path.write_text(BENCH + f"wifi = {wifi}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"\.wifi") as hit:
         inventory.load(path)
     assert "secret" not in str(hit.value)

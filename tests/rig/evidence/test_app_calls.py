@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rig.evidence.app_calls import AppCall, judge_call, model_call
+from rig.evidence.app_calls import AppCall, Witnessed, judge_call, model_call
 from rig.evidence.observe import Sample, describe_entry
 from rig.evidence.records import Verdict
 from rig.evidence.witnesses import KnownFlash
@@ -180,6 +180,49 @@ def test_what_only_single_torn_bits_explain_is_inconclusive(updated):
     assert found is not None
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "torn erase or write: repeat the cut" in found.reason
+
+
+UPDATE = call("update", slot="ota_1", data=IMAGE, error=None)
+HALF = IMAGE[: len(IMAGE) // 2].ljust(len(IMAGE), b"\xff")
+BEGUN, CHOSEN = pair(((3, "VALID"),)), pair(((3, "VALID"), (4, "NEW")))
+
+
+@pytest.mark.parametrize(
+    ("left", "in_slot", "fails"),
+    [
+        (BEGUN, HALF, False),
+        (BEGUN, IMAGE, False),
+        ((entry(3, "VALID"), entry(4, "NEW")[:16] + b"\xff" * 16), IMAGE, False),
+        ((entry(3, "VALID"), entry(4, "NEW")[:16] + b"\xff" * 16), HALF, True),
+        (CHOSEN, IMAGE, False),
+        (CHOSEN, HALF, True),
+        (CHOSEN, None, False),
+    ],
+)
+def test_a_slot_is_not_chosen_before_all_of_the_image_is_in_it(flash, left, in_slot, fails):
+    """As far as the slot was read back after the cut."""
+    samples = [Sample(pair(((3, "VALID"), (2, "VALID"))), "app", 90), Sample(left, "flash", 200)]
+    after = KnownFlash(flash.read(0, 0x40000)).with_unknown(0x20000, 0x30000)
+    if in_slot is not None:
+        after = after.with_known(0x20000, in_slot)
+    found = judge_call(replace(UPDATE, start=100), samples, flash, TABLE, CONFIG, Witnessed(flash=after))
+    assert (found is not None and found.verdict is Verdict.FIRMWARE_FAIL) is fails
+    assert found is None or "had chosen the slot when power was lost, and not all of the image" in found.reason
+
+
+# --- an app of another ESP-IDF than its bootloader -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bootloader", ["v5.1", "v5.5", "v6.0"])
+@pytest.mark.parametrize(("app", "left"), [("v5.1.6", entry(2, "VALID")), ("v5.5.1", BLANK), ("unknown", None)])
+def test_the_app_follows_its_own_esp_idf(flash, bootloader, app, left):
+    """From v5.5 on esp_ota_begin erases the inactive entry. An app that does not say is taken for the bootloader's."""
+    if left is None:
+        left = BLANK if bootloader >= "v5.5" else entry(2, "VALID")
+    flash.load(0x10000, build_image(chip="esp32c3", version="1.0.0", idf_version=app))
+    config = replace(CONFIG, idf_version=bootloader)
+    before = pair(((3, "VALID"), (2, "VALID")))
+    assert judged(flash, call("begin", slot="ota_1"), before, (before[0], left), config=config) is None
 
 
 # --- what is missing -------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from rig.updates.faults import parse_fault
 from rig.updates.server import UpdateServer
 from rig.virtual.builds import FIRMWARE
 from rig.virtual.https_ota import HttpsOta
+from rig.virtual.ota import Ota
 from tests.qualification.states import entry
 from tests.rig import faulty
 from tests.rig.device import small_app
@@ -100,6 +101,30 @@ def test_an_app_that_chooses_what_it_refuses_fails(trial, server, monkeypatch, f
     assert "download ota_1 (app in ota_0) left other otadata than the model" in reason
 
 
+def test_an_app_that_chooses_before_all_has_come_fails_when_power_is_lost(trial, server, monkeypatch):
+    real = Ota.begin
+
+    def begin(self, slot, size, mode):
+        error = real(self, slot, size, mode)
+        CHOSEN(self)
+        return error
+
+    monkeypatch.setattr(Ota, "begin", begin)
+
+    def story(trial):
+        server.offer(APP, trial.image_of("network", "2.0.0"))
+        trial.install("network", otadata=BEFORE)
+        trial.boot()
+        trial.network.connect()
+        with trial.power_lost_at("ota_1", kind="program", nth=20):
+            trial.network.download(server.url(APP), "2.0.0")
+        trial.power_on()
+
+    verdict, reason = verdict_of(trial, story)
+    assert verdict is FAIL
+    assert "download ota_1 (app in ota_0) had chosen the slot when power was lost" in reason
+
+
 # --- the model alone -------------------------------------------------------------------------------------------------
 
 TABLE = PartitionTable.from_csv((FIRMWARE / "partitions" / "2ota_large.csv").read_text(encoding="utf-8"))
@@ -109,7 +134,7 @@ BROKE_OFF = ("ESP_FAIL", "ESP_ERR_TIMEOUT", "ESP_ERR_INVALID_VERSION", "ESP_ERR_
 
 
 def outcome(error, came, idf="v5.5", data=IMAGE):
-    flash = KnownFlash(b"\xff" * 0x10000 + small_app("1.0.0").ljust(0x3D0000 - 0x10000, b"\xff"))
+    flash = KnownFlash(b"\xff" * 0x10000 + small_app("1.0.0", idf_version=idf).ljust(0x3D0000 - 0x10000, b"\xff"))
     config = BootConfig(chip="esp32c3", chip_revision=chip("esp32c3").revision, idf_version=idf, rollback=True)
     call = AppCall("download", 0, "ota_0", "ota_1", data, error, came=came)
     return model_call(call, BEFORE, flash, TABLE, config)

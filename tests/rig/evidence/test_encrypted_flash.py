@@ -13,9 +13,14 @@ from rig.crash.record import record
 from rig.crash.scenarios import SCENARIOS
 from rig.errors import NotApplicable, UserError
 from rig.evidence import encryption, entry_words
-from rig.evidence.encryption_hazards import plaintext_in_slot
+from rig.evidence.encryption_hazards import (
+    encrypted_by_another_key,
+    encrypted_for_elsewhere,
+    encryption_hazards,
+    plaintext_in_slot,
+)
 from rig.evidence.predict import Overlay, Prediction, left_by_cut, predict
-from rig.evidence.records import Verdict
+from rig.evidence.records import Hazard, Verdict
 from rig.evidence.trial import Trial
 from rig.evidence.witnesses import KnownFlash
 from rig.idf.config import BootConfig
@@ -91,6 +96,35 @@ def test_programming_twice_leaves_what_the_cells_hold() -> None:
     both = bytes(a & b for a, b in zip(first, second, strict=True))
     assert overlay.read(0x20000, 16) == CIPHER.decrypt(0x20000, both)
     assert overlay.read(0x20010, 16) == CIPHER.decrypt(0x20010, b"\xff" * 16)
+
+
+APP = build_image(chip="esp32", version="2.0.0")
+
+
+class TestWhyASlotIsNotRead:
+    """ota_1 is chosen, and its image was cut short after some blocks."""
+
+    def hazards(self, raw: bytes) -> list[Hazard]:
+        flash = known(VALID, NEW).with_known(0x20000, raw.ljust(0x10000, b"\xff"))
+        prediction = predict(flash, CONFIG, TABLE)
+        assert prediction.result.slot == "ota_0"
+        return encryption_hazards(flash, TABLE, prediction)
+
+    @given(st.integers(0, len(APP) // 16 - 1))
+    def test_an_image_that_was_cut_short_is_not_blamed_on_the_key(self, blocks: int) -> None:
+        assert self.hazards(CIPHER.encrypt(0x20000, APP[: 16 * blocks])) == []
+
+    @given(st.integers(1, len(APP) // 16))
+    def test_one_in_plaintext_is_named(self, blocks: int) -> None:
+        assert self.hazards(APP[: 16 * blocks]) == [plaintext_in_slot("ota_1")]
+
+    @given(st.integers(1, len(APP) // 16))
+    def test_one_for_another_slot_is_named(self, blocks: int) -> None:
+        assert self.hazards(CIPHER.encrypt(0x10000, APP[: 16 * blocks])) == [encrypted_for_elsewhere("ota_1", "ota_0")]
+
+    @given(st.integers(1, len(APP) // 16))
+    def test_one_for_another_key_is_named(self, blocks: int) -> None:
+        assert self.hazards(OTHER.encrypt(0x20000, APP[: 16 * blocks])) == [encrypted_by_another_key("ota_1")]
 
 
 def as_read(raw: bytes) -> bytes:

@@ -46,8 +46,9 @@ def test_an_intact_app_above_the_efuse_does_not():
     assert booted(BOTH_VALID, image(0), image(1), 1) == []
 
 
-def test_nothing_to_boot_is_not_blamed_on_the_efuse_when_the_images_are_broken_or_gone():
-    for ota_1 in (image(1, broken=True), b"", b"\x00" * 64):
+def test_nothing_to_boot_is_not_blamed_on_the_efuse_when_the_images_are_broken_or_gone_or_for_another_chip():
+    other = build_image(chip="esp32s3", version="1.0.0", secure_version=1)
+    for ota_1 in (image(1, broken=True), b"", b"\x00" * 64, other):
         found = booted(BOTH_VALID, image(1, broken=True), ota_1, 1)
         assert known.BRICKED not in found
 

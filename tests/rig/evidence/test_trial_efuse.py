@@ -11,9 +11,14 @@ from rig.boards.board import Capability
 from rig.boards.efuses import BurntEfuse
 from rig.errors import NotApplicable
 from rig.evidence.hazards import BRICKED, CONFIRMED_ANOTHER_BRICKS
+from rig.evidence.records import Verdict
 from rig.evidence.trial import Trial
+from rig.idf.effects import Program
 from rig.virtual.agent import DeviceAgent
+from rig.virtual.ota import Ota
 from tests.qualification.states import BLANK, entry
+from tests.rig.bench import virtual_bench
+from tests.rig.stories import verdict_of
 
 RUNNING = (entry(1, "VALID"), BLANK)
 
@@ -61,6 +66,49 @@ def test_every_reading_is_kept_as_evidence(trial):
     kept = json.loads((trial.folder / "trace.json").read_text(encoding="utf-8"))["secure_versions"]
     assert [(reading["source"], reading["value"]) for reading in kept] == [("installed", 1), ("chip", 1)]
     assert '"burnt"' not in (trial.folder / "trace.json").read_text(encoding="utf-8")
+
+
+def test_an_app_sees_no_more_of_the_field_than_it_was_built_for(trial):
+    trial.install("anti_rollback_narrow", otadata=RUNNING, secure_version=5)
+    trial.boot()
+    assert trial.secure_version() == 2
+    trial.diagnostics("manual")
+    trial.update("2.0.0")
+    trial.restart()
+    trial.confirm_error()
+    assert trial.finish().secure_version == 5
+
+
+def is_offered_an_older_version(trial):
+    """On ESP-IDF v5.1 the entry of the slot stays VALID, so the next boot looks at what is in it."""
+    otadata = (entry(3, "VALID"), entry(2, "VALID"))
+    trial.install("anti_rollback_1", otadata=otadata, slots={"ota_1": "0.9.0"}, secure_version=1)
+    trial.boot()
+    assert trial.update_error(trial.image_of("anti_rollback", "2.0.0")) == "ESP_ERR_OTA_SMALL_SEC_VER"
+    trial.reset()
+
+
+@pytest.mark.parametrize("erases", [True, False])
+def test_a_slot_that_was_refused_for_its_secure_version_is_known_to_be_erased(tmp_path, monkeypatch, erases):
+    real = Ota.set_boot
+
+    def set_boot(self, slot):
+        part = self.table.slot_for_app(slot)
+        kept = self.memory.read(part.offset, 0x1000)
+        error = real(self, slot)
+        if not erases:
+            self.run(steps(Program(part.offset, kept)))
+        return error
+
+    monkeypatch.setattr(Ota, "set_boot", set_boot)
+    with virtual_bench(tmp_path, idf="v5.1") as bench:
+        verdict, reason = verdict_of(bench.trial(), is_offered_an_older_version)
+    assert verdict is (Verdict.PASS if erases else Verdict.INCONCLUSIVE)
+    assert erases or "are missing (boot: Failed to get partition description" in reason
+
+
+def steps(*effects):
+    yield from effects
 
 
 def test_the_outcome_of_diagnostics_can_be_set_for_a_chip_that_is_past_the_app_that_sets_it(trial):

@@ -93,9 +93,18 @@ def test_a_variant_keeps_the_watchdog_that_ends_a_hung_app_and_the_log_that_is_e
     assert settings["LOG_DEFAULT_LEVEL_INFO"]
 
 
+WITH_NETWORK = [
+    "network",
+    "network_anti_rollback",
+    "network_wifi",
+    "pre_encrypted",
+    "pre_encrypted_flash_encryption",
+]
+
+
 def test_the_network_is_in_the_build_of_the_variants_that_ask_for_it_only():
     asks = {name for name in variants() if read_variant(name).get("RIG_NETWORK")}
-    assert asks == {"network", "network_wifi", "pre_encrypted", "pre_encrypted_flash_encryption"}
+    assert asks == set(WITH_NETWORK)
     assert "rig_network" not in (AGENT / "CMakeLists.txt").read_text()
 
 
@@ -108,7 +117,7 @@ def test_only_variants_that_decrypt_fetch_a_component_of_others():
     assert extra == '"$ENV{ESP_HTTPS_OTA_DECRYPT_CB}" STREQUAL "ON"'
 
 
-@pytest.mark.parametrize("variant", ["network", "network_wifi", "pre_encrypted", "pre_encrypted_flash_encryption"])
+@pytest.mark.parametrize("variant", WITH_NETWORK)
 def test_a_variant_with_a_network_can_do_what_the_contract_says_of_it(variant):
     settings = read_variant(variant)
     wanted = ("ESP_HTTPS_OTA_ALLOW_HTTP", "ESP_HTTPS_OTA_ENABLE_PARTIAL_DOWNLOAD", "MBEDTLS_HAVE_TIME_DATE")

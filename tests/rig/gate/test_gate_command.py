@@ -17,7 +17,18 @@ from rig.errors import UserError
 from rig.gate import catalogue, listing
 from rig.gate.check import Status
 from rig.gate.release import Margin, parse_margin
-from tests.rig.gate.builds import APP, ARGS, BOOTLOADER, CONFIG, OTADATA, TABLE, configure, good_build, outcomes
+from tests.rig.gate.builds import (
+    APP,
+    ARGS,
+    BOOTLOADER,
+    CONFIG,
+    OTADATA,
+    TABLE,
+    configure,
+    edit_json,
+    good_build,
+    outcomes,
+)
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "gate.md"
 
@@ -120,6 +131,18 @@ def test_a_torn_file_is_not_a_missing_one(build):
     assert [check["id"] for check in said["checks"] if check["blocks"]] == ["GATE-FILES"]
 
 
+@pytest.mark.parametrize("lost", ["config", "flash_files"])
+def test_a_path_that_the_system_refuses_is_a_piece_that_cannot_be_read(build, lost):
+    if lost == "config":
+        shutil.rmtree(build / "config")
+        # As a folder that may not be entered, which root may: the system cannot say whether anything is in it.
+        (build / "config").symlink_to("x" * 300)
+    else:
+        edit_json(build / ARGS, {"flash_files": {"0x10000": "x" * 300}})
+    said = as_json(build, code=1)
+    assert "GATE-FILES" in [check["id"] for check in said["checks"] if check["blocks"]]
+
+
 def test_an_app_alone_is_checked_as_far_as_it_goes(build, tmp_path):
     alone = tmp_path / "alone"
     alone.mkdir()
@@ -135,12 +158,14 @@ def test_an_app_alone_is_checked_as_far_as_it_goes(build, tmp_path):
     ("arguments", "why"),
     [
         (["nowhere"], "does not exist"),
+        (["x" * 300], "cannot be read"),
         (["empty"], "holds nothing of an ESP-IDF build"),
         (["build", "--previous", "nowhere"], "does not exist"),
         (["build", "--previous", "empty"], "holds nothing of an ESP-IDF build"),
         (["build", "--accept", "GATE-NONSENSE=x"], "there is no check 'GATE-NONSENSE'"),
         (["build", "--accept", "GATE-TLS"], "a reason is needed"),
         (["build", "--accept", "GATE-TLS= "], "a reason is needed"),
+        (["build", "--accept", "GATE-TLS=a", "--accept", "GATE-TLS=b"], "is there twice"),
         (["build", "--margin", "a lot"], "neither a share nor a size"),
         (["build", "--margin", "100%"], "neither a share nor a size"),
         (["build", "--board", "any"], "rig.toml"),

@@ -132,7 +132,7 @@ def test_other_methods_bodies_and_unknown_paths_are_refused(server):
     assert b"/app.bin" in missing.body
 
 
-def test_oversized_and_broken_requests_are_refused_and_recorded(server):
+def test_oversized_and_broken_requests_are_refused_and_recorded(server, caplog):
     long_field = ask(X_Long="x" * 20_000)
     many_fields = ask(**{f"X_{number}": "y" for number in range(200)})
     for request in (long_field, many_fields, ask("/" + "a" * 20_000), b"\x16\x03\x01\x02\x00hello\r\n\r\n"):
@@ -140,6 +140,7 @@ def test_oversized_and_broken_requests_are_refused_and_recorded(server):
         assert (heard.status, heard.ended) == (400, "fin")
     assert server.wait_served(4, PATIENCE_S)
     assert all(served.ended.startswith("refused: ") and served.status == 400 for served in server.served)
+    assert not caplog.records, "it is no fault of the server's, so no traceback of it"
 
 
 @pytest.mark.parametrize(
@@ -163,6 +164,11 @@ def test_a_port_in_use_is_a_user_error():
             taken.start()
     assert "choose another port" in str(refused.value)
     taken.stop()
+
+
+def test_no_host_is_not_every_address_of_this_machine():
+    with pytest.raises(UserError, match="no address"):
+        UpdateServer(host="").start()
 
 
 def test_a_host_that_is_none_of_this_machine_is_a_user_error():

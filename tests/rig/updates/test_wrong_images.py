@@ -51,6 +51,8 @@ def test_an_image_without_appended_hash_keeps_none():
     ("make", "says"),
     [
         (lambda: wrong_images.for_other_chip(IMAGE, "esp32c3"), "is for esp32c3 already"),
+        (lambda: wrong_images.of_other_project(IMAGE, parse(IMAGE).desc.project), "already"),
+        (lambda: wrong_images.with_version(IMAGE, parse(IMAGE).desc.version), "already"),
         (lambda: wrong_images.for_other_chip(IMAGE, "z80"), "there is no chip 'z80'"),
         (lambda: wrong_images.with_lower_secure_version(IMAGE, 3), "secure version 3"),
         (lambda: wrong_images.with_lower_secure_version(build_image(chip="esp32", version="1")), "secure version 0"),
