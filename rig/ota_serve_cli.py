@@ -50,8 +50,8 @@ class WithFaults(click.Command):
 )  # fmt: skip
 @click.option("--tls", is_flag=True, help="HTTPS, with a CA made for this run.")
 @click.option(
-    "--ca", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), default=Path("ca.pem"), show_default=True,
-    help="With --tls: write the CA's certificate here, for the device and curl.",
+    "--ca", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+    help="With --tls: write the CA's certificate here, for the device and curl.  [default: ca.pem]",
 )  # fmt: skip
 @click.option(
     "--name", "names", metavar="HOST", multiple=True,
@@ -65,7 +65,7 @@ def ota_serve(
     host: str,
     port: int,
     tls: bool,
-    ca: Path,
+    ca: Path | None,
     names: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -81,6 +81,8 @@ def ota_serve(
     """
     from rig import ota_serve_command
 
-    ota_serve_command.run(
-        ota_serve_command.Serving(build, previous, faults, host, port, ca if tls else None, names), as_json=as_json
-    )
+    if not tls and (ca is not None or names):
+        raise click.UsageError("--ca and --name need --tls")
+    authority = (ca or Path("ca.pem")) if tls else None
+    serving = ota_serve_command.Serving(build, previous, faults, host, port, authority, names)
+    ota_serve_command.run(serving, as_json=as_json)

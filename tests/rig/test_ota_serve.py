@@ -143,6 +143,8 @@ def test_it_ends_with_a_stalled_client_still_connected(serve, build):
         (["--fault", "html,path=/none.bin"], "nothing is offered at /none.bin"),
         (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1"),
         (["--tls", "--name", ""], "cannot stand in a certificate"),
+        (["--ca", "mine.pem"], "--ca and --name need --tls"),
+        (["--name", "bench.local"], "--ca and --name need --tls"),
     ],
 )
 def test_what_cannot_be_done_is_wrong_use(tmp_path, arguments, says):
