@@ -122,6 +122,9 @@ def _judge_call(
         return None
     before, after = around(call, samples)
     left_in_flash = None if after is None else _memory(evidence, after.offset)
+    if before is not None and any(before.offset < other.start < call.start for other in evidence.calls):
+        # An emulator's last words before a cut are not believed: who had chosen the slot by then is not known.
+        left_in_flash = None
     if not evidence.config.anti_rollback:
         seen = Witnessed(flash=left_in_flash)
         return judge_call(call, samples, known, evidence.table, evidence.config, seen)

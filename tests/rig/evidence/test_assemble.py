@@ -313,6 +313,23 @@ def test_diagnostics_that_called_nothing_are_no_call(updated, outcome):
     assert updated.read_back(on_trial("PENDING_VERIFY")).verdict().verdict is PASS
 
 
+@pytest.mark.parametrize(("updates", "verdict"), [(2, PASS), (1, FAIL)])
+def test_a_slot_chosen_before_a_cut_is_no_fault_of_the_call_that_was_cut_off(updates, verdict):
+    """What an emulated app said right before the cut is left out: then nobody knows which of two updates chose it."""
+    image = build_image(chip="esp32c3", version="3.0.0")
+    story = Story((VALID, BLANK)).did(CUT, POWER).boot("ota_0", "VALID", (VALID, BLANK)).reports((VALID, BLANK))
+    story.calls.append(AppCall("update", len(story.log), "ota_0", "ota_1", image, None if updates == 1 else "ESP_OK"))
+    story.say("I (900) app: updated")
+    if updates == 2:
+        story.calls.append(AppCall("update", len(story.log), "ota_0", "ota_1", image, None))
+        story.say("I (950) app: again")
+    story.did(CUT).read_back((VALID, entry(2, "NEW")))
+    half = image[: len(image) // 2].ljust(len(image), b"\xff")
+    story.flash.append((len(story.log), KnownFlash(CONTENT).with_known(OFFSETS["ota_1"], half)))
+    found = story.verdict(BootConfig(idf_version="v5.1", chip="esp32c3", chip_revision=4, rollback=True))
+    assert (found.verdict is FAIL) is (verdict is FAIL), found.reason
+
+
 def test_a_call_asked_for_by_the_bench_is_judged(updated):
     updated.call("confirm", "ota_1").agent("ok", 8, state="VALID")
     verdict = updated.read_back(on_trial("ABORTED")).verdict()
