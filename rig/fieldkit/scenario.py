@@ -1,0 +1,148 @@
+"""`scenario.toml`: a saved, replayable story of one board, and what is expected of it. Read, checked, written."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import Field, ValidationError
+
+from rig.errors import UserError
+from rig.fieldkit.steps import Image, SlotName, Step, Table
+from rig.fieldkit.verdicts import FieldVerdict
+from rig.idf.config import IDF_VERSIONS
+
+FORMAT = 1
+IdfVersion = Literal["v4.4", "v5.1", "v5.5", "v6.0", "v6.1"]
+Entry = Annotated[
+    str,
+    Field(
+        pattern=r"^(erased|seq (0x[0-9a-fA-F]{1,8}|\d{1,10}) (NEW|PENDING_VERIFY|VALID|INVALID|ABORTED|UNDEFINED"
+        r"|0x[0-9a-fA-F]{1,8})(, bad CRC)?|[0-9a-fA-F]{64})$",
+        description="`erased`, `seq 3 VALID`, `seq 2 NEW, bad CRC`, or the 32 bytes in hex",
+    ),
+]
+
+
+class Firmware(Table):
+    """What runs: a build variant of firmware_under_test, and what of it is otherwise.
+
+    Where a key is absent the variant decides. Boards with built firmware need a build that fits; boards with
+    synthesised firmware are given one.
+    """
+
+    variant: str = "rollback"
+    chip: str | None = Field(default=None, description="only on this chip")
+    idf_versions: tuple[IdfVersion, ...] = Field(default=(), description="those it is about; none: every one")
+    bootloader: str | None = Field(default=None, description="variant whose bootloader is in flash instead")
+    rollback: bool | None = None
+    anti_rollback: bool | None = None
+    log_level: Literal["NONE", "ERROR", "WARN", "INFO", "DEBUG"] | None = Field(
+        default=None, description="of the bootloader"
+    )
+    partitions: str | None = Field(default=None, description="the partition table as CSV")
+
+
+class Start(Table):
+    """Flash when it begins. What is not named is erased; the app that flashing puts in has `version`.
+
+    `dump`: flash content from offset 0, in a file beside the scenario (.gz or plain), instead of all that.
+    """
+
+    version: str = "1.0.0"
+    otadata: tuple[Entry, Entry] = ("erased", "erased")
+    slots: Mapping[SlotName, Image] = Field(default_factory=dict)
+    secure_version: int = Field(default=0, ge=0, le=32)
+    dump: str | None = None
+    dump_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+
+
+class Expect(Table):
+    """What is expected of it all, for these ESP-IDF versions (none: every one). What is absent is not looked at.
+
+    `booted`: the slot of each boot in order, `none` where nothing came up. `answers`: of each step that makes a call.
+    `otadata`: both entries at the end. `ends`: how it is with the board at the end.
+    """
+
+    idf_versions: tuple[IdfVersion, ...] = ()
+    booted: tuple[SlotName | Literal["none"], ...] | None = None
+    versions: tuple[str, ...] | None = None
+    states: tuple[str, ...] | None = Field(default=None, description="of the app that came up, boot by boot; - unknown")
+    answers: tuple[str, ...] | None = None
+    otadata: tuple[Entry, Entry] | None = None
+    secure_version: int | None = None
+    ends: Literal["runs", "restarts", "nothing bootable", "hangs", "off"] | None = None
+    verdict: FieldVerdict | None = Field(default=None, description="what rig explain says of the console")
+
+
+class Scenario(Table):
+    """The whole file. `issue` names the public report; `text` says for people what happens and why it matters."""
+
+    format: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$")]
+    summary: str = Field(min_length=1, max_length=200)
+    issue: str | None = None
+    text: str = ""
+    needs: tuple[str, ...] = Field(default=(), description="capabilities a board must have, as power_cut")
+    test: str | None = Field(default=None, description="the test that wrote it")
+    left_out: tuple[str, ...] = Field(default=(), description="what the test did that a scenario cannot hold")
+    firmware: Firmware = Firmware()
+    start: Start = Start()
+    steps: tuple[Step, ...] = ()
+    expect: tuple[Expect, ...] = ()
+
+    def expected(self, idf_version: str) -> Expect | None:
+        """The first expectation for that ESP-IDF version; None if there is none."""
+        return next((item for item in self.expect if not item.idf_versions or idf_version in item.idf_versions), None)
+
+    @property
+    def idf_versions(self) -> tuple[str, ...]:
+        """Those it is about."""
+        return self.firmware.idf_versions or IDF_VERSIONS
+
+
+def load(path: Path) -> Scenario:
+    """Read and check a scenario file. Raises UserError with path, key and what is wrong there."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}", hint="give the path of a scenario.toml") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: no TOML file: {error}", hint="docs/scenarios.md shows one") from error
+    try:
+        return Scenario.model_validate(data)
+    except ValidationError as error:
+        lines = [f"{_where(item['loc'])}: {item['msg']}" for item in error.errors()]
+        raise UserError(
+            "\n".join([f"{path}: not a scenario", *lines]), hint="docs/scenarios.md has every key"
+        ) from error
+
+
+def dumps(scenario: Scenario) -> str:
+    """The file's text: keys in a fixed order, defaults left out, so that two scenarios can be compared line by line."""
+    return tomli_w.dumps({"format": FORMAT, **_plain(scenario)}, multiline_strings=True)
+
+
+def _plain(table: Table) -> dict[str, Any]:
+    """Only what is not the default, but always which step it is."""
+    written: dict[str, Any] = {}
+    for name, field in type(table).model_fields.items():
+        value = getattr(table, name)
+        if name == "do" or (value is not None and value != field.get_default(call_default_factory=True)):
+            written[name] = _value(value)
+    return written
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, Table):
+        return _plain(value)
+    if isinstance(value, Mapping):
+        return {key: _value(item) for key, item in value.items()}
+    return [_value(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)
