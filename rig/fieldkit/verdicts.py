@@ -46,7 +46,7 @@ MEANINGS = {
     FieldVerdict.OTADATA_FOREIGN: "otadata holds what neither ESP-IDF's bootloader nor its OTA calls write",
     FieldVerdict.ROLLBACK_TARGET_LOST: "there was no good app left to go back to",
     FieldVerdict.UPDATED_TARGET_LOST: "the update runs, but the record of the app before it was lost on the way",
-    FieldVerdict.ROLLBACK_ENVIRONMENT_FAULT: "the bootloader went back because power or a reset cut the probation short",
+    FieldVerdict.ROLLBACK_ENVIRONMENT_FAULT: "the bootloader went back because power or a reset ended the probation",
     FieldVerdict.ROLLBACK_CORRECT: "the new app failed or rejected itself, and the last good one came back",
     FieldVerdict.ROLLBACK_CAUSE_UNKNOWN: "the last good app came back; what ended the new one is not in the evidence",
     FieldVerdict.FALLBACK_UNREACHABLE: "the bootloader cannot reach the chosen image; another app was started",
