@@ -28,6 +28,7 @@ from rig.evidence.events import (
     Hint,
     ImageFault,
     ImageSegment,
+    OtadataLine,
     OtadataMarked,
     OtadataReport,
     OtadataSequence,
@@ -52,6 +53,7 @@ _ROM = (RomBanner, Reset, RomEntry, RomFault, DownloadMode)
 _SELECTION = (
     BootDecision,
     OtadataSequence,
+    OtadataLine,
     OtadataMarked,
     ActiveEntry,
     SlotMapped,
@@ -64,6 +66,7 @@ _EITHER = (ImageSegment, ImageFault, EfuseChange, Torn, Garbled)
 _APP = (AppInfo, OtaLine, SlotReport, OtadataReport, ResetReason, AgentLine, Hint)
 POWER_ON_RESET = 1
 """Number of the reset reason after power-on, and after the reset line, on every chip (rom/rtc.h)."""
+GAVE_UP = (Decision.NOTHING_BOOTABLE, Decision.OTADATA_BAD_STOP)
 _AFTER_LOADING = (Decision.SEQ_SET, Decision.TEST_FALLBACK)
 
 
@@ -165,6 +168,35 @@ class Segmented(NamedTuple):
     stray: list[Event]
 
 
+class BootStream:
+    """Boots of a log that is too long to keep: events in, finished boots out."""
+
+    def __init__(self) -> None:
+        self._cutter = _Cutter(None)
+
+    def feed(self, events: Iterable[Event]) -> list[Boot]:
+        """The boots that these events have ended."""
+        for event in events:
+            self._cutter.add(event)
+        boots = self._cutter.boots
+        done, boots[:-1] = boots[:-1], []
+        return self._cutter.with_tables(done)
+
+    @property
+    def current(self) -> Boot | None:
+        """The boot that is not over yet."""
+        return self._cutter.boots[-1] if self._cutter.boots else None
+
+    @property
+    def waiting(self) -> list[Event]:
+        """Events of no boot yet: to be kept short by whoever feeds a log without boots."""
+        return self._cutter.before
+
+    def finish(self) -> Segmented:
+        """What is left: the last boot, and what belongs to none."""
+        return self._cutter.finish(given=None)
+
+
 def segment(events: Iterable[Event], marks: Sequence[Mark] = (), table: PartitionTable | None = None) -> Segmented:
     """Boots of a log. `table` is the partition table if it is known; else the bootloader's listing is taken."""
     cutter = _Cutter(table)
@@ -211,14 +243,19 @@ class _Cutter:
             self._keep(event)
 
     def finish(self, given: PartitionTable | None) -> Segmented:
-        for boot in self.boots:
-            listed = _listed(boot.events)
-            if given is None and listed is not None:
-                self.table = listed
-            boot.table = self.table
+        self.with_tables(self.boots, known=given is not None)
         if not self.boots:
             return Segmented(self.before + [e for e in self.loose if not isinstance(e, _ROM)], [], self._rom_lines())
         return Segmented(self.before, self.boots, self._rom_lines())
+
+    def with_tables(self, boots: list[Boot], known: bool = False) -> list[Boot]:
+        """Each with the table of its own listing, else with the last one known."""
+        for boot in boots:
+            listed = None if known else _listed(boot.events)
+            if listed is not None:
+                self.table = listed
+            boot.table = self.table
+        return boots
 
     def _rom_lines(self) -> list[Event]:
         return [event for event in self.loose if isinstance(event, _ROM)]
@@ -267,7 +304,7 @@ class _Cutter:
         after_loading = isinstance(event, BootDecision) and event.kind in _AFTER_LOADING
         anew = boot is None or boot.over or (boot.past(Phase.SELECTION) and not after_loading) or _repeats(boot, event)
         self._enter(event, Phase.SELECTION, anew)
-        if isinstance(event, BootDecision) and event.kind is Decision.NOTHING_BOOTABLE and self.boot:
+        if isinstance(event, BootDecision) and event.kind in GAVE_UP and self.boot:
             self.boot.over = True
 
     def _app(self, event: Event) -> None:

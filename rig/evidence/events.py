@@ -102,6 +102,7 @@ class Decision(StrEnum):
     NO_FACTORY = "no factory, trying ota_0"
     OTADATA_BAD_FACTORY = "otadata invalid, falling back to factory"
     OTADATA_BAD_TRY_ALL = "otadata invalid and no factory, trying all"
+    OTADATA_BAD_STOP = "otadata invalid and no factory, giving up"
     OTADATA_INITIAL = "otadata in initial state"
     OTADATA_EMPTY = "both sequence numbers empty"
     OTADATA_SMALL = "otadata partition too small"
@@ -169,6 +170,17 @@ class TryingPartition(NamedTuple):
     number: int
     offset: int
     size: int
+
+
+class OtadataLine(NamedTuple):
+    """Bootloaders of other projects: `OTA data 0: seq 0x00000001, st 0x11, CRC 0x4743989a, valid? 0`."""
+
+    at: Line
+    entry: int
+    seq: int
+    state: int
+    crc: int
+    valid: bool
 
 
 class SequencePair(NamedTuple):
@@ -268,7 +280,10 @@ class OtaLine(NamedTuple):
 
 
 class CallFailed(NamedTuple):
-    """Any app's line that says an esp_ota_… call failed, with the error's name or number as printed."""
+    """Any app's line that says an esp_ota_… call failed, with the error's name or number as printed.
+
+    `call` or `error` is empty where the line does not name it.
+    """
 
     at: Line
     call: str
@@ -342,6 +357,13 @@ class HintKind(StrEnum):
     REJECTED = "rejects itself"
     RUNNING = "running slot"
     VERSION = "version"
+    STATE = "image state"
+    RESTARTS = "restarts itself"
+    RESET_CAUSE = "last reset was due to"
+    CHOSEN = "chooses the slot of the next boot"
+    SEQUENCE = "sequence number of an otadata entry"
+    FLAGS = "state and sequence number of the active otadata entry"
+    JOB_REJECTED = "update job rejected"
 
 
 class Hint(NamedTuple):
@@ -380,6 +402,7 @@ Event = (
     | ActiveEntry
     | SlotMapped
     | TryingPartition
+    | OtadataLine
     | SequencePair
     | SequenceChoice
     | ImageSegment

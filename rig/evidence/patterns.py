@@ -24,6 +24,7 @@ from rig.evidence.events import (
     Line,
     NotSigned,
     OtaCall,
+    OtadataLine,
     OtadataMarked,
     OtadataSequence,
     OtaLine,
@@ -125,6 +126,12 @@ _BOOT = (
     (
         r"ota data partition invalid and no factory, will try all partitions",
         _decision(Decision.OTADATA_BAD_TRY_ALL),
+    ),
+    # before v3.0 nothing else was tried
+    (r"ota data partition invalid and no factory, can't boot", _decision(Decision.OTADATA_BAD_STOP)),
+    (
+        r"OTA data ([01]): seq " + _HEX + ", st " + _HEX + ", CRC " + _HEX + r", valid\? ([01])",
+        lambda at, m: OtadataLine(at, int(m[1]), _hex(m[2]), _hex(m[3]), _hex(m[4]), m[5] == b"1"),
     ),
     (r"otadata\[0\.\.1\] in initial state", _decision(Decision.OTADATA_INITIAL)),
     (

@@ -59,6 +59,8 @@ _PATTERNS = (
     (b"Reb", rb"Rebooting\.\.\.", lambda at, m: Rebooting(at)),
     (b"Pan", rb"Panic handler .*Abort panic handling\. Rebooting \.\.\.", lambda at, m: Rebooting(at)),
     (b"Bro", rb"Brownout detector was triggered", lambda at, m: Brownout(at)),
+    # Arduino's Update: esp_ota_set_boot_partition() refused
+    (b"Cou", rb"Could Not Activate The Firmware", lambda at, m: CallFailed(at, "esp_ota_set_boot_partition", "")),
     (b"@ri", rb"@rig .+", lambda at, m: AgentLine(at)),
     (
         b"ota",
@@ -79,6 +81,7 @@ PLAIN = _by_start()
 """First three bytes of a line that has no log header, to what it may be."""
 
 _SLOT = rb"(ota_\d{1,2}|factory)"
+_STATE = rb"(NEW|PENDING_VERIFY|VALID|INVALID|ABORTED|UNDEFINED)\b"
 _HINTS = (
     (rb"OTA state of running partition (\S+): ([A-Z_]+)", None),
     (rb"\brunning=" + _SLOT + rb"\b", HintKind.RUNNING),
@@ -88,9 +91,21 @@ _HINTS = (
     (rb"\bfw=(\d[\w.\-]*)", HintKind.VERSION),
     (rb"\b(marking (?:app |image |this image |itself )?(?:as )?valid)\b", HintKind.CONFIRMED),
     (rb"\b(marking (?:app |image |this image |itself )?(?:as )?invalid)\b", HintKind.REJECTED),
+    (rb"\b([Mm]ark current OTA partition valid)\b", HintKind.CONFIRMED),
+    (rb"\b([Rr]olling back(?: to)?)\b", HintKind.REJECTED),
+    (rb"\bESP_OTA_IMG_" + _STATE, HintKind.STATE),
+    (rb"(?i)\b(?:ota|app|image|partition)[ _](?:img[ _])?(?:state|is)\b[ :=]{0,3}" + _STATE, HintKind.STATE),
+    (rb"\bota_state ?[:=] ?(\d{1,10}|0x[0-9a-f]{1,8})\b", HintKind.STATE),
+    (rb"(?i)\b((?:restarting|rebooting)(?: in \d+ sec\w*)?)\b(?!\.\.\.$)", HintKind.RESTARTS),
+    (rb"(?i)\blast reset was due to (\w[\w ]*)", HintKind.RESET_CAUSE),
+    (rb"\besp_ota_set_boot_partition\(" + _SLOT + rb"\): ESP_OK\b", HintKind.CHOSEN),
+    (rb"\botadata\[([01]\]\.ota_seq ?= ?\d{1,10})\b", HintKind.SEQUENCE),
+    (rb"\baflags/seq:(0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8})", HintKind.FLAGS),
+    (rb"\brejected: (0x[0-9a-f]{8})", HintKind.JOB_REJECTED),
 )
 _COMPILED = tuple((re.compile(pattern).search, kind) for pattern, kind in _HINTS)
-_CALL = re.compile(rb"\b(esp_(?:https_)?ota_\w+) failed\b.*?(0x[0-9a-f]{1,8}|ESP_ERR_\w+)\b")
+_CALL = re.compile(rb"\b(esp_(?:https_)?ota_\w+) failed\b(?:.*?(0x[0-9a-f]{1,8}|ESP_ERR_\w+)\b)?")
+_ERROR = re.compile(rb"\b(ESP_ERR_(?:OTA|IMAGE)_\w+)\b")
 
 HINT_WORDS = (
     b"running=",
@@ -101,6 +116,23 @@ HINT_WORDS = (
     b"fw=",
     b"marking ",
     b" failed",
+    b"urrent OTA partition valid",
+    b"olling back",
+    b"ESP_OTA_IMG_",
+    b"ENDING_VERIFY",
+    b"ending_verify",
+    b"ota_state",
+    b"TA state",
+    b"estarting",
+    b"ebooting",
+    b"ast reset was due",
+    b"set_boot_partition(",
+    b"].ota_seq",
+    b"aflags/seq:",
+    b"rejected: 0x",
+    b"ESP_ERR_OTA_",
+    b"ESP_ERR_IMAGE_",
+    b"Could Not Activate",
 )
 """A line that holds none of these has no hint."""
 
@@ -114,7 +146,9 @@ def hints(at: Line) -> list[Event]:
             if kind is None:
                 found.append(SlotReport(at, "running", _text(match[1]), None, _text(match[2]), None))
             else:
-                found.append(Hint(at, kind, _text(match[1])))
+                found.append(Hint(at, kind, _text(match[1]).upper() if kind is HintKind.STATE else _text(match[1])))
     if call := _CALL.search(text):
-        found.append(CallFailed(at, _text(call[1]), _text(call[2])))
+        found.append(CallFailed(at, _text(call[1]), _text(call[2] or b"")))
+    elif error := _ERROR.search(text):
+        found.append(CallFailed(at, "", _text(error[1])))
     return found

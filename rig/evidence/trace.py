@@ -90,7 +90,7 @@ def _record(
         elf_sha=info.get("elf_sha"),
         state_on_entry=states[0] if states else None,
         state_on_exit=_exit_state(number, slot, boots, changes, samples) or (states[-1] if states else None),
-        ended_by=_ended_by(boot, after),
+        ended_by=ended_by(boot, after),
         log_lines=(first.number, last.number),
         notes=_notes(boot) + fresh,
         fresh_process=bool(fresh),
@@ -127,7 +127,7 @@ def _exit_state(
     return slot_states(taken[-1].parsed, table.ota_count_bootloader).get(slot)
 
 
-def _ended_by(boot: Boot, after: Boot | None) -> str | None:
+def ended_by(boot: Boot, after: Boot | None) -> str | None:
     """The last thing that ends a boot: what the harness did, what the app printed, or how the next one began."""
     cause: tuple[int, str] | None = None
     watchdog = False

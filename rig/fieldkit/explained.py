@@ -59,7 +59,6 @@ class ExplainedBoot(Record):
     rejected: list[Rejected] = Field(default_factory=list)
     ended_by: str | None = None
     notes: list[str] = Field(default_factory=list)
-    repeats: int = Field(default=1, description="so many boots in a row that said the same, this one included")
 
 
 class ExplainedTransition(Record):

@@ -8,7 +8,7 @@ from enum import StrEnum
 class FieldVerdict(StrEnum):
     """In order of weight: where a log shows several things, the first of these is its verdict.
 
-    No word claims more than its line says; where the decisive line is missing, `inconclusive` is the verdict.
+    No word claims more than its line says. What cannot be explained weighs more than what went well.
     """
 
     UNBOOTABLE_BEFORE_BOOTLOADER = "unbootable-before-bootloader"
@@ -28,9 +28,9 @@ class FieldVerdict(StrEnum):
     UPDATE_REJECTED = "update-rejected"
     UPDATE_REJECTED_CAUSE_UNKNOWN = "update-rejected-cause-unknown"
     RECOVERED_DEGRADED = "recovered-degraded"
+    INCONCLUSIVE = "inconclusive"
     CONFIRMED = "confirmed"
     NO_TRANSITION = "no-transition"
-    INCONCLUSIVE = "inconclusive"
 
 
 WEIGHT = {verdict: number for number, verdict in enumerate(FieldVerdict)}

@@ -481,7 +481,8 @@ def test_field_frameworks():
 def test_field_updates_that_were_refused():
     assert said(only(field("aws-https-ota-1-html-instead-of-image"), OtaLine)) == [("OtaLine", OtaCall.BAD_MAGIC, 0x3C)]
     assert said(only(field("aws-https-ota-1-html-instead-of-image"), CallFailed)) == [
-        ("CallFailed", "esp_ota_set_boot_partition", "0x1503")
+        ("CallFailed", "esp_ota_end", ""),
+        ("CallFailed", "esp_ota_set_boot_partition", "0x1503"),
     ]
     assert only(field("arduino-3976-flash-encryption-update-not-encrypted"), ImageFault)[0].offset == 0x150000
     assert [event.reason for event in field("espidf-5905-secure-boot-digest-mismatch")] == ["key digest", "signature"]
