@@ -8,7 +8,7 @@ from typing import NamedTuple
 HEADER = re.compile(rb"(?:\x1b\[[\d;]*m)?(?:([EWIDV]) )?(?:\(([^()]{1,32})\) +)?([A-Za-z_][\w.\-]{0,39}): ?")
 """`I (33) boot: ` with or without colour, level, time; groups: level, time, tag."""
 
-FRAMEWORK = re.compile(rb"(?:\[[\d:.]+\])?\[([EWICDV]{1,2})\]\[([\w.\-]+):\d+\]: *")
+FRAMEWORK = re.compile(rb"(?:\[[\d:.]+\])?\[([EWICDV]{1,2})\]\[([\w.\-]+)(?::\d+)?\](?:\[[\w.\-]+\])?: *")
 """ESPHome's `[16:45:27.099][W][safe_mode:053]: `; groups: level, tag."""
 
 _INNER = re.compile(rb"""(?<!["'`])(?:\x1b\[[\d;]*m)?[EWIDV] \((?:\d+|[\d:.\- ]{5,30})\) +[A-Za-z_][\w.\-]{0,39}: """)
@@ -16,6 +16,8 @@ _HOST = re.compile(
     rb"[ \t]*(?:\[?(?:\d{4}-\d\d-\d\d[T ])?\d\d:\d\d:\d\d(?:[.,:]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?\]?|\[ *\d+\.\d+\])"
     rb"(?: ?(?:->|>|\||-)(?= ))?[ \t]*(?:\[[A-Za-z][\w\-]+\] )?"
 )
+_QUOTED = re.compile(rb"(?:>[ \t]?|[ \t])+(?=[^ \t])")
+"""Indented or quoted by whoever pasted the log."""
 _ANSI = re.compile(rb"(?:\x1b|\xe2\x90\x9b|\xef\xbf\xbd|\^\[|\\x1b|\\033|\\e|\\u001b)?\[(?:\d{1,3}(?:;\d{1,3})*)?[mK]")
 _BROKEN_ANSI = re.compile(rb"\x1b(?:\[[\d;]*)?")
 _COLOUR_ON = re.compile(rb"[^\[]{0,6}\[(?:\d;)?\d\dm")
@@ -56,9 +58,11 @@ def pieces(line: bytes, torn: bool) -> list[Piece]:
 
 
 def host_prefix(line: bytes) -> int:
-    """Length of the time stamp (and name) that a host's terminal put before the line."""
-    match = _HOST.match(line)
-    return match.end() if match else 0
+    """Length of what stands before the line: a terminal's time stamp (and name), or a poster's indentation."""
+    quoted = _QUOTED.match(line)
+    start = quoted.end() if quoted else 0
+    match = _HOST.match(line, start)
+    return match.end() if match else start
 
 
 def ends_whole(piece: bytes) -> bool:

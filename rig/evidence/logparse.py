@@ -36,7 +36,7 @@ APP_ALIGNMENT = 0x10000
 
 _LEVELS = b"EWIDV"
 _RESET = b"\x1b[0m"
-_PREFIX_STARTS = frozenset(bytes([first]) for first in b" \t[0123456789")
+_PREFIX_STARTS = frozenset(bytes([first]) for first in b" \t>[0123456789")
 _ODD_STARTS = frozenset(bytes([first]) for first in range(0x100) if not chr(first).isalpha() or first > 0x7E)
 _PREFIXED = re.compile(rb"[ \t]*(?:\d\d:\d\d|\d{4}-\d|\[|[^ -~])")
 """Beginning of a line that has a host's prefix, a broken colour or noise before its text."""

@@ -121,6 +121,8 @@ _BOOT = (
     (r"Defaulting to factory image", _decision(Decision.TO_FACTORY)),
     (r"No factory image, trying OTA 0", _decision(Decision.NO_FACTORY)),
     (r"No bootable app partitions in the partition table", _decision(Decision.NOTHING_BOOTABLE)),
+    # before v3.0 no other app was tried
+    (r"Failed to verify app image @ 0x[0-9a-f]+ \(\d+\)", lambda at, m: BootDecision(at, Decision.NOTHING_BOOTABLE)),
     (r"No bootable test partition in the partition table", _decision(Decision.TEST_NOT_BOOTABLE)),
     (r"ota data partition invalid, falling back to factory", _decision(Decision.OTADATA_BAD_FACTORY)),
     (
@@ -336,6 +338,8 @@ _TAGGED: dict[str, tuple[tuple[str, Make], ...]] = {
             lambda at, m: Reset(at, _hex(m[1]), _text(m[2]), _hex(m[3]), _text(m[4])),
         ),
     ),
+    # the ROM's reading of an erased bootloader
+    "load": ((r"0xffffffff,len:-1", lambda at, m: RomFault(at)),),
     "csum": ((r".*", lambda at, m: RomFault(at)),),
 }
 

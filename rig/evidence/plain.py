@@ -14,7 +14,9 @@ from rig.evidence.events import (
     Hint,
     HintKind,
     Line,
+    OtaCall,
     OtadataReport,
+    OtaLine,
     Panic,
     Rebooting,
     RomBanner,
@@ -47,6 +49,7 @@ _PATTERNS = (
     (b"ets", rb"ets [A-Z][a-z]{2} +\d{1,2} \d{4} \d\d:\d\d:\d\d", lambda at, m: RomBanner(at, "esp32")),
     (b"ent", rb"entry 0x([0-9a-f]{1,8})", lambda at, m: RomEntry(at, int(m[1], 16))),
     (b"fla", rb"flash read err, \d+", lambda at, m: RomFault(at)),
+    (b"csu", rb"csum err:0x[0-9a-f]{1,8}!=0x[0-9a-f]{1,8}", lambda at, m: RomFault(at)),
     (b"inv", rb"invalid header: 0x[0-9a-f]{1,8}", lambda at, m: RomFault(at)),
     (b"Inv", rb"Invalid image block, can't boot\.", lambda at, m: RomFault(at)),
     (b"wai", rb"waiting for download", lambda at, m: DownloadMode(at)),
@@ -59,6 +62,12 @@ _PATTERNS = (
     (b"Reb", rb"Rebooting\.\.\.", lambda at, m: Rebooting(at)),
     (b"Pan", rb"Panic handler .*Abort panic handling\. Rebooting \.\.\.", lambda at, m: Rebooting(at)),
     (b"Bro", rb"Brownout detector was triggered", lambda at, m: Brownout(at)),
+    # without its log header in posters' excerpts
+    (
+        b"Run",
+        rb"Running app has not confirmed state \(ESP_OTA_IMG_PENDING_VERIFY\)",
+        lambda at, m: OtaLine(at, OtaCall.UNCONFIRMED),
+    ),
     # Arduino's Update: esp_ota_set_boot_partition() refused
     (b"Cou", rb"Could Not Activate The Firmware", lambda at, m: CallFailed(at, "esp_ota_set_boot_partition", "")),
     (b"@ri", rb"@rig .+", lambda at, m: AgentLine(at)),
@@ -92,12 +101,22 @@ _HINTS = (
     (rb"\b(marking (?:app |image |this image |itself )?(?:as )?valid)\b", HintKind.CONFIRMED),
     (rb"\b(marking (?:app |image |this image |itself )?(?:as )?invalid)\b", HintKind.REJECTED),
     (rb"\b([Mm]ark current OTA partition valid)\b", HintKind.CONFIRMED),
+    (rb"(?<!not )(?<!never )\b([Mm]arked (?:as )?valid)\b", HintKind.CONFIRMED),
+    (rb"\b(\w*mark_(?:app_)?valid\w*(?:\(\))?(?: ?[:=]| returned| ->) ?ESP_OK)\b", HintKind.CONFIRMED),
+    (rb"\b([Rr]ollback cancell?ed)\b", HintKind.CONFIRMED),
+    (rb"\b([Ss]et image as valid)\b", HintKind.CONFIRMED),
+    # ESP-IDF's own examples: native_ota_example, advanced_https_ota
+    (rb"(Diagnostics completed successfully! Continuing execution)", HintKind.CONFIRMED),
+    (rb"(Diagnostics failed! Start rollback)", HintKind.REJECTED),
     (rb"\b([Rr]olling back(?: to)?)\b", HintKind.REJECTED),
     (rb"\bESP_OTA_IMG_" + _STATE, HintKind.STATE),
     (rb"(?i)\b(?:ota|app|image|partition)[ _](?:img[ _])?(?:state|is)\b[ :=]{0,3}" + _STATE, HintKind.STATE),
     (rb"\bota_state ?[:=] ?(\d{1,10}|0x[0-9a-f]{1,8})\b", HintKind.STATE),
     (rb"(?i)\b((?:restarting|rebooting)(?: in \d+ sec\w*)?)\b(?!\.\.\.$)", HintKind.RESTARTS),
+    (rb"\b(esp_restart\(\))", HintKind.RESTARTS),
+    (rb"\b([Ss]ystem restart is activated by \w[\w ]*)", HintKind.RESTARTS),
     (rb"(?i)\blast reset was due to (\w[\w ]*)", HintKind.RESET_CAUSE),
+    (rb"(?i)\breset reason[:=] ?(\w[\w /]*)", HintKind.RESET_CAUSE),
     (rb"\besp_ota_set_boot_partition\(" + _SLOT + rb"\): ESP_OK\b", HintKind.CHOSEN),
     (rb"\botadata\[([01]\]\.ota_seq ?= ?\d{1,10})\b", HintKind.SEQUENCE),
     (rb"\baflags/seq:(0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8})", HintKind.FLAGS),
@@ -115,6 +134,11 @@ HINT_WORDS = (
     b"returned to ",
     b"fw=",
     b"marking ",
+    b"arked ",
+    b"mark_",
+    b"ollback cancel",
+    b"mage as valid",
+    b"Diagnostics ",
     b" failed",
     b"urrent OTA partition valid",
     b"olling back",
@@ -124,8 +148,12 @@ HINT_WORDS = (
     b"ota_state",
     b"TA state",
     b"estarting",
+    b"restart is activated",
+    b"esp_restart()",
     b"ebooting",
     b"ast reset was due",
+    b"eset reason",
+    b"eset Reason",
     b"set_boot_partition(",
     b"].ota_seq",
     b"aflags/seq:",
@@ -147,6 +175,8 @@ def hints(at: Line) -> list[Event]:
                 found.append(SlotReport(at, "running", _text(match[1]), None, _text(match[2]), None))
             else:
                 found.append(Hint(at, kind, _text(match[1]).upper() if kind is HintKind.STATE else _text(match[1])))
+    if b"Could Not Activate" in text:
+        found.append(CallFailed(at, "esp_ota_set_boot_partition", ""))
     if call := _CALL.search(text):
         found.append(CallFailed(at, _text(call[1]), _text(call[2] or b"")))
     elif error := _ERROR.search(text):
