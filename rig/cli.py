@@ -15,6 +15,7 @@ import click
 from rig import __version__
 from rig.crash_cli import crash
 from rig.errors import RigError, UserError
+from rig.explain_cli import explain
 from rig.gate_cli import gate
 from rig.idf.errors import FormatError
 from rig.image_cli import image
@@ -73,6 +74,7 @@ def main() -> None:
                                   both at once, and where they differ
       rig crash sweep             every power cut of an update, exactly
       rig gate build/             before a release: what no update can mend
+      rig explain FILE            what a serial log or a flash dump from the field shows
       rig serve --port 4000       a virtual board for esptool and any monitor
     """
     for stream in (sys.stdout, sys.stderr):
@@ -333,6 +335,7 @@ def doctor(config: Path, board: str | None, as_json: bool) -> None:
 
 
 main.add_command(crash)
+main.add_command(explain)
 main.add_command(gate)
 main.add_command(image)
 main.add_command(ota_serve)
