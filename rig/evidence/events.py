@@ -353,6 +353,7 @@ class HintKind(StrEnum):
     ROLLED_BACK_FROM = "rolled back from"
     RETURNED_TO = "returned to"
     CONFIRMED = "confirms itself"
+    SAYS_GOOD = "says that it is good"
     CONFIRM_AFTER = "confirms after (seconds)"
     REJECTED = "rejects itself"
     RUNNING = "running slot"
@@ -367,7 +368,9 @@ class HintKind(StrEnum):
 
 
 class Hint(NamedTuple):
-    """Weaker than a witness: only for explaining logs of foreign apps."""
+    """Weaker than a witness: only for explaining logs of foreign apps. An app may say that it is good, and then lose
+    power before it confirms itself: no judge goes by SAYS_GOOD.
+    """
 
     at: Line
     kind: HintKind

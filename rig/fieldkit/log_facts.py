@@ -135,7 +135,7 @@ def _said(case: Case) -> dict[str, Any]:
     returned = [hint.value for hint in case.hints(HintKind.RETURNED_TO)]
     running = [hint.value for hint in case.hints(HintKind.RUNNING)]
     marked = [event for event in case.all(OtaLine) if event.kind is OtaCall.MARKED_VALID]
-    confirms = bool(marked or list(case.hints(HintKind.CONFIRMED)))
+    confirms = bool(marked or list(case.hints(HintKind.CONFIRMED, HintKind.SAYS_GOOD)))
     first = [event for event in case.all(BootDecision) if event.kind is Decision.SEQ_SET]
     crypt = case.all(FlashEncryption)
     return {

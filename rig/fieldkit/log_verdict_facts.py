@@ -270,7 +270,7 @@ def explain(fault: ImageFault) -> str:
 
 def confirmed_in(log: Log, start: Start) -> list[int]:
     """Lines that show the running app being marked VALID in this boot."""
-    lines = [hint.at.number for hint in start.hints(HintKind.CONFIRMED)]
+    lines = [hint.at.number for hint in start.hints(HintKind.CONFIRMED, HintKind.SAYS_GOOD)]
     lines += [call.at.number for call in start.calls(OtaCall.MARKED_VALID)]
     states = [state for state, _ in start.states]
     if "VALID" in states and states[0] in ("PENDING_VERIFY", "NEW"):

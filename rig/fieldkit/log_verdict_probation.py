@@ -270,7 +270,7 @@ def confirmed(log: Log) -> Finding | None:
         if found := confirmed_in(log, start):
             lines += found
             names.append(f"boot {start.ordinal}: {start.name}")
-    before: list[Event] = [*hints_of(log.reading.before, HintKind.CONFIRMED)]
+    before: list[Event] = [*hints_of(log.reading.before, HintKind.CONFIRMED, HintKind.SAYS_GOOD)]
     before += calls_of(log.reading.before, OtaCall.MARKED_VALID)
     if not lines and not before:
         return None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Diagnosis = Literal["pass", "fail", "hang", "panic", "watchdog", "reboot", "delay"]
+Diagnosis = Literal["pass", "fail", "hang", "panic", "watchdog", "reboot", "delay", "manual"]
 SlotName = Annotated[str, Field(pattern=r"^(factory|test|ota_(\d|1[0-5]))$")]
 Where = Annotated[str, Field(min_length=1, description="a slot, a partition's label, otadata[0] or otadata[1]")]
 
