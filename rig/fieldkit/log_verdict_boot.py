@@ -333,7 +333,26 @@ def degraded(log: Log) -> Finding | None:
                 evidence=[bad[0].at.number, start.line],
                 unknown=[f"{log.otadata_dump}: what its two entries hold"],
             )
-    return _lost_entries(log) or _damaged_entry(log)
+    return _lost_entries(log) or _damaged_entry(log) or _barred_runs(log)
+
+
+def _barred_runs(log: Log) -> Finding | None:
+    """No entry may be selected and there is no factory app: the first slot runs, though its own entry bars it."""
+    for start in reversed(log.starts):
+        barred = [(state, line) for state, line in start.states if state in ("ABORTED", "INVALID")]
+        empty = start.decisions(OTADATA_EMPTY[0])
+        if barred and empty and start.boot.loaded:
+            state, line = barred[0]
+            return Finding(
+                verdict=FieldVerdict.RECOVERED_DEGRADED,
+                reasons=[
+                    f"boot {start.ordinal}: {empty[0].kind}",
+                    f"then {start.name} was loaded, though it is {state}",
+                ],
+                evidence=sorted({empty[0].at.number, start.line, line}),
+                unknown=[f"{log.otadata_dump}: what its two entries hold"],
+            )
+    return None
 
 
 def _lost_entries(log: Log) -> Finding | None:
