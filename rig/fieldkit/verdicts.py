@@ -47,7 +47,7 @@ MEANINGS = {
     FieldVerdict.ROLLBACK_TARGET_LOST: "there was no good app left to go back to",
     FieldVerdict.UPDATED_TARGET_LOST: "the update runs, but the record of the app before it was lost on the way",
     FieldVerdict.ROLLBACK_ENVIRONMENT_FAULT: "the bootloader went back because power or a reset ended the probation",
-    FieldVerdict.ROLLBACK_CORRECT: "the new app failed or rejected itself, and the last good one came back",
+    FieldVerdict.ROLLBACK_CORRECT: "the new app did not pass its probation, and the last good one came back",
     FieldVerdict.ROLLBACK_CAUSE_UNKNOWN: "the last good app came back; what ended the new one is not in the evidence",
     FieldVerdict.FALLBACK_UNREACHABLE: "the bootloader cannot reach the chosen image; another app was started",
     FieldVerdict.FALLBACK_INVALID: "the chosen image is damaged; another app was started",
