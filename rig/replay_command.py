@@ -13,9 +13,9 @@ from rig.boards.inventory import BenchConfig, BoardSection
 from rig.errors import BenchFault, Inconclusive, NotApplicable, UserError
 from rig.evidence.report_page.text import clean
 from rig.fieldkit.firmware import firmware_for
-from rig.fieldkit.on_board import BoardSubject
+from rig.fieldkit.on_board import board_subject
 from rig.fieldkit.play import Played, Replay, differences, play
-from rig.fieldkit.scenario import Scenario, load
+from rig.fieldkit.scenario import Scenario, at_home, load
 from rig.processes import ended_like_ctrl_c
 from rig.screen import Screen
 
@@ -34,7 +34,7 @@ class Replayed(NamedTuple):
 
 def run(config: Path, board: str | None, path: Path, *, as_json: bool) -> int:
     """The exit code of `rig replay`. UserError for a broken scenario, or one that this board cannot be given."""
-    scenario = load(path)
+    scenario = at_home(load(path), path)
     if not scenario.expect:
         raise UserError(f"{path}: it expects nothing, so nothing can be reproduced", hint="add an [[expect]]")
     bench = inventory.load(config)
@@ -58,7 +58,7 @@ def replayed(scenario: Scenario, section: BoardSection, bench: BenchConfig, conf
             screen.status(f"{section.name}: {scenario.name}") as status,
         ):
             shelf = firmware_for(scenario, section, bench, config, Path(scratch), version)
-            subject = BoardSubject(opened, shelf)
+            subject = board_subject(opened, shelf)
             total = len(scenario.steps)
             played = play(
                 scenario, subject, version,

@@ -121,6 +121,14 @@ def load(path: Path) -> Scenario:
         ) from error
 
 
+def at_home(scenario: Scenario, path: Path) -> Scenario:
+    """With the path of its dump, if it begins from one, made whole: that of a file beside the scenario at `path`."""
+    if scenario.start.dump is None:
+        return scenario
+    dump = str(path.resolve().parent / scenario.start.dump)
+    return scenario.model_copy(update={"start": scenario.start.model_copy(update={"dump": dump})})
+
+
 def dumps(scenario: Scenario) -> str:
     """The file's text: keys in a fixed order, defaults left out, so that two scenarios can be compared line by line."""
     return tomli_w.dumps({"format": FORMAT, **_plain(scenario)}, multiline_strings=True)

@@ -6,7 +6,7 @@ import struct
 from enum import Enum
 
 from rig.virtual.chips import ChipSpec
-from rig.virtual.cpu import Firmware, FlashPort, ResetReason
+from rig.virtual.cpu import Cpu, Firmware, FlashPort, ResetReason
 from rig.virtual.encrypted_flash import cached
 from rig.virtual.life import Life
 from rig.virtual.loader import Exit, Loader, Machine, RomLoader, checksum
@@ -45,6 +45,16 @@ def run_rom(machine: Machine, strap: Strap, firmware: Firmware) -> None:
         _serve_downloads(machine)
         _print(cpu, "user code done")
     _boot_flash(cpu, spec, firmware)
+
+
+def announced(spec: ChipSpec, firmware: Firmware) -> Firmware:
+    """`firmware` behind the ROM's first lines, which say why the chip was reset; nothing else of the ROM."""
+
+    def run(cpu: Cpu) -> None:
+        _print(cpu, *spec.rom_banner, _reset_line(spec, cpu.reset_reason, Strap.FLASH))
+        firmware(cpu)
+
+    return run
 
 
 def _serve_downloads(machine: Machine) -> None:
@@ -115,5 +125,5 @@ def _load_segments(cpu: Life, flash: FlashPort, spec: ChipSpec, header: bytes) -
     _print(cpu, f"entry 0x{entry:08x}")
 
 
-def _print(cpu: Life, *lines: str) -> None:
+def _print(cpu: Cpu, *lines: str) -> None:
     cpu.write("".join(f"{line}\r\n" for line in lines).encode())
