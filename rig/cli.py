@@ -16,6 +16,7 @@ from rig import __version__
 from rig.crash_cli import crash
 from rig.errors import RigError, UserError
 from rig.explain_cli import explain
+from rig.fuzz_cli import fuzz
 from rig.gate_cli import gate
 from rig.idf.errors import FormatError
 from rig.image_cli import image
@@ -337,6 +338,7 @@ def doctor(config: Path, board: str | None, as_json: bool) -> None:
 
 main.add_command(crash)
 main.add_command(explain)
+main.add_command(fuzz)
 main.add_command(gate)
 main.add_command(image)
 main.add_command(ota_serve)

@@ -27,6 +27,7 @@ from rig.idf.chips import CHIPS
 BoardName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=40)]
 VirtualChipName = Literal["esp32c3", "esp32", "esp32s3", "esp32c6"]
 QemuChipName = Literal["esp32", "esp32s3", "esp32c3"]
+WrongBootloader = Literal["confirms_new", "erases_both_entries", "needs_an_entry", "never_aborts"]
 IdfVersion = Literal["v4.4", "v5.1", "v5.5", "v6.0", "v6.1"]
 
 
@@ -63,7 +64,7 @@ class VirtualBoardSection(AnyBoardSection):
     chip: VirtualChipName = "esp32c3"
     firmware: Literal["synthesised"] = "synthesised"
     time_scale: float = Field(default=20.0, ge=1.0, le=1000.0, description="virtual seconds per second")
-    wrong_bootloader: Literal["erases_both_entries", "needs_an_entry"] | None = Field(
+    wrong_bootloader: WrongBootloader | None = Field(
         default=None, description="a bootloader that is wrong on purpose, to see that the bench finds it"
     )
 

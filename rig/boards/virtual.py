@@ -64,15 +64,16 @@ def open_board(section: VirtualBoardSection) -> Board:
 
 def build_virtual_chip(section: VirtualBoardSection) -> VirtualChip:
     """The chip of a section of rig.toml, without power."""
-    return build_chip(section.name, section.chip, _firmware(section), time_scale=section.time_scale)
+    return build_chip(section.name, section.chip, virtual_firmware(section), time_scale=section.time_scale)
 
 
 def image_booter(section: VirtualBoardSection, table: PartitionTable) -> ImageBooter:
     """The same firmware for crash images, without port and without waiting."""
-    return VirtualBooter(_firmware(section), table)
+    return VirtualBooter(virtual_firmware(section), table)
 
 
-def _firmware(section: VirtualBoardSection) -> VirtualFirmware:
+def virtual_firmware(section: VirtualBoardSection) -> VirtualFirmware:
+    """What its chip runs, the wrong bootloader of its section included."""
     default = BootConfig(chip=section.chip, chip_revision=idf_chip(section.chip).revision)
     wrong = section.wrong_bootloader
     return VirtualFirmware(default, bootloader=None if wrong is None else WRONG[wrong])

@@ -44,16 +44,17 @@ class MadeToMeasure:
         self._idf_version = idf_version
         self._scratch = scratch
         self._make = lru_cache(maxsize=None)(self._build)
+        self._read = lru_cache(maxsize=None)(Path.read_bytes)
 
     def build(self, variant: str, version: str) -> FirmwareBuild:
         return self._make(self._chip, variant, version)
 
     def app(self, variant: str, version: str) -> bytes:
-        return self.build(variant, version).app_path.read_bytes()
+        return self._read(self.build(variant, version).app_path)
 
     def app_for_another_chip(self, version: str) -> bytes:
         other = "esp32s3" if self._chip != "esp32s3" else "esp32c3"
-        return self._make(other, "rollback", version).app_path.read_bytes()
+        return self._read(self._make(other, "rollback", version).app_path)
 
     def _build(self, chip: str, variant: str, version: str) -> FirmwareBuild:
         source = FIRMWARE if _plain(self._wanted) else self._overlaid()

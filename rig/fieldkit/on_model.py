@@ -7,6 +7,7 @@ runs its diagnostics, and otherwise it waits for requests.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import singledispatchmethod
 from typing import NamedTuple, TypeVar
@@ -27,7 +28,7 @@ from rig.idf import ota_ops
 from rig.idf.bootloader import NONE, BootResult, Pins, run
 from rig.idf.config import BootConfig
 from rig.idf.effects import SECTOR_SIZE, BurnSecureVersion, Erase, Log, Memory, Mutation, Program, Steps
-from rig.idf.image_desc import AppDesc
+from rig.idf.image_desc import AppDesc, app_config
 from rig.idf.memory import FlashImage
 from rig.idf.otadata import ENTRY_SIZE, state_name
 from rig.idf.partitions import PartitionTable
@@ -67,6 +68,8 @@ class ModelSubject:
         self._running: str | None = None
         self._aim: Aim | None = None
         self._seen = 0
+        self.erased: Counter[int] = Counter()
+        """Erases so far, by sector."""
 
     # --- Subject ---------------------------------------------------------------------------------------------------
 
@@ -80,6 +83,9 @@ class ModelSubject:
         self._boot_config = boots.boot_config
         self._otadata = begin.build.otadata_offset
         self._flash = FlashImage(begin.content, begin.secure_version or 0)
+        self._built = {begin.build.app.desc.elf_sha: self._config} if begin.build.app.desc else {}
+        for image in scenario.start.slots.values():
+            self._learn(image)
         self._diagnostics = self._running = None
 
     def do(self, step: steps.Step) -> Done:
@@ -105,8 +111,8 @@ class ModelSubject:
 
     def mutations(self, during: steps.Step, where: str, kind: str) -> int:
         """How many of that kind there would be in that place; nothing is changed."""
-        flash, running, diagnostics = self._flash, self._running, self._diagnostics
-        self._flash = flash.copy()
+        flash, running, diagnostics, erased = self._flash, self._running, self._diagnostics, self.erased
+        self._flash, self.erased = flash.copy(), Counter()
         _, offset, size = place_of(self.table, where)
         never = steps.Cut.model_construct(during=during, where=where, kind=kind, nth=1 << 30, phase="after")
         self._aim, self._seen = Aim(offset, offset + size, never, 0), 0
@@ -115,7 +121,7 @@ class ModelSubject:
             return self._seen
         finally:
             self._aim = None
-            self._flash, self._running, self._diagnostics = flash, running, diagnostics
+            self._flash, self._running, self._diagnostics, self.erased = flash, running, diagnostics, erased
 
     # --- steps -----------------------------------------------------------------------------------------------------
 
@@ -153,7 +159,7 @@ class ModelSubject:
     @_do.register
     def _update(self, step: steps.Update) -> Done:
         app = self._app()
-        data = image_bytes(self._shelf, self._variant, step.image)
+        data = self._image(step.image)
         next_slot = ota_ops.esp_ota_get_next_update_partition(app)
         slot = next_slot if step.slot == "next" or step.stop_after is not None else step.slot
         if slot is None or self.table.slot_for_app(slot) is None:
@@ -227,9 +233,7 @@ class ModelSubject:
     @_do.register
     def _cable(self, step: steps.Cable) -> Done:
         part = slot_of(self.table, step.slot)
-        return self._by_cable(
-            {part.offset: image_bytes(self._shelf, self._variant, step.image).ljust(part.size, b"\xff")}
-        )
+        return self._by_cable({part.offset: self._image(step.image).ljust(part.size, b"\xff")})
 
     @_do.register
     def _write_otadata(self, step: steps.WriteOtadata) -> Done:
@@ -245,7 +249,25 @@ class ModelSubject:
     def _app(self) -> ota_ops.AppContext:
         if self._running is None:
             raise UserError("this step needs a running app, and none runs now", hint="rig scenario check finds this")
-        return ota_ops.AppContext(self._flash, self.table, self._config, self._running)
+        return self._context(self._running)
+
+    def _context(self, slot: str) -> ota_ops.AppContext:
+        """By the configuration that the app in that slot was built with."""
+        part = slot_of(self.table, slot)
+        desc = AppDesc.find(self._flash.read(part.offset + _DESC_AT, _DESC_SIZE))
+        config = self._config if desc is None else app_config(self._built.get(desc.elf_sha, self._config), desc)
+        return ota_ops.AppContext(self._flash, self.table, config, slot)
+
+    def _image(self, image: steps.Image) -> bytes:
+        self._learn(image)
+        return image_bytes(self._shelf, self._variant, image)
+
+    def _learn(self, image: steps.Image) -> None:
+        """How an app that will be in flash was built."""
+        if image.chip == "same":
+            build = self._shelf.build(image.variant or self._variant, image.version)
+            if build.app.desc is not None:
+                self._built[build.app.desc.elf_sha] = build.boot_config
 
     def _answered(self, error: str) -> Done:
         return Done(error, (), "runs")
@@ -253,6 +275,7 @@ class ModelSubject:
     def _by_cable(self, regions: Mapping[int, bytes]) -> Done:
         self._running = None
         for offset, data in regions.items():
+            self.erased.update(range(offset, offset + len(data), SECTOR_SIZE))
             self._flash.load(offset, data)
         return NOTHING
 
@@ -272,7 +295,7 @@ class ModelSubject:
         desc = AppDesc.find(self._flash.read(result.offset + _DESC_AT, _DESC_SIZE))
         if desc is None:
             return Boot(result.slot, None, None, "hangs", ())
-        app = ota_ops.AppContext(self._flash, self.table, self._config, result.slot)
+        app = self._context(result.slot)
         state: str | None = None
         try:
             error, number = self._run(ota_ops.esp_ota_get_state_partition(app, result.slot))
@@ -303,6 +326,8 @@ class ModelSubject:
                 return result
             if isinstance(effect, Log):
                 continue
+            if isinstance(effect, Erase):
+                self.erased[effect.offset] += 1
             if self._aim is None:
                 self._flash.apply(effect)
                 continue

@@ -131,11 +131,11 @@ def at_home(scenario: Scenario, path: Path) -> Scenario:
 
 def dumps(scenario: Scenario) -> str:
     """The file's text: keys in a fixed order, defaults left out, so that two scenarios can be compared line by line."""
-    return tomli_w.dumps({"format": FORMAT, **_plain(scenario)}, multiline_strings=True)
+    return tomli_w.dumps({"format": FORMAT, **plain_table(scenario)}, multiline_strings=True)
 
 
-def _plain(table: Table) -> dict[str, Any]:
-    """Only what is not the default, but always which step it is."""
+def plain_table(table: Table) -> dict[str, Any]:
+    """What the file says of it: only what is not the default, but always which step it is."""
     written: dict[str, Any] = {}
     for name, field in type(table).model_fields.items():
         value = getattr(table, name)
@@ -146,7 +146,7 @@ def _plain(table: Table) -> dict[str, Any]:
 
 def _value(value: Any) -> Any:
     if isinstance(value, Table):
-        return _plain(value)
+        return plain_table(value)
     if isinstance(value, Mapping):
         return {key: _value(item) for key, item in value.items()}
     return [_value(item) for item in value] if isinstance(value, tuple) else value

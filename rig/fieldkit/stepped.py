@@ -93,9 +93,8 @@ class SteppedSubject:
         self._demand_app()
         data = image_bytes(self._shelf, self._variant, step.image)
         if step.stop_after is not None:
-            transfer = transfer_image(self._agent, data, faults=UartFaults(stop_after=int(len(data) * step.stop_after)))
-            abort_transfer(self._agent, transfer.request_id)
-            return Done(OK, (), "runs")
+            limit = int(len(data) * step.stop_after)
+            return self._call(lambda: self._give_up_after(data, limit))
         slot = self._agent.slots().next if step.slot == "next" else step.slot
         return self._call(lambda: install_image(self._agent, data, slot or ""))
 
@@ -214,6 +213,10 @@ class SteppedSubject:
         if not self._runs:
             raise UserError("this step needs a running app, and none runs now", hint="rig scenario check finds this")
 
+    def _give_up_after(self, data: bytes, limit: int) -> None:
+        transfer = transfer_image(self._agent, data, faults=UartFaults(stop_after=limit))
+        abort_transfer(self._agent, transfer.request_id)
+
     def _call(self, work: Callable[[], object]) -> Done:
         self._demand_app()
         try:
@@ -227,6 +230,8 @@ class SteppedSubject:
         if isinstance(step, steps.Restart):
             self._demand_app()
             self._agent.reboot()
+        elif isinstance(step, steps.Reject):
+            self._call(self._agent.reject)
         elif isinstance(step, steps.Boot | steps.Reset):
             self.hands.start()
         else:

@@ -18,14 +18,12 @@ class Table(BaseModel):
 class Image(Table):
     """An app image: an app of this scenario's firmware with that version, and what is wrong with it.
 
-    `variant`: of another build variant. `secure_version` as its descriptor says it (synthesised builds only).
-    `keep`: the share that is there, the rest erased. `flip`: byte offsets whose bits are inverted (from the end if
-    negative).
+    `variant`: of another build variant, also for another secure version. `keep`: the share that is there, the rest
+    erased. `flip`: byte offsets whose bits are inverted (from the end if negative).
     """
 
     version: str = "2.0.0"
     variant: str | None = None
-    secure_version: int | None = Field(default=None, ge=0, le=32)
     keep: float = Field(default=1.0, ge=0.0, le=1.0)
     flip: tuple[int, ...] = ()
     chip: Literal["same", "other"] = "same"

@@ -158,8 +158,10 @@ def verify(memory: Memory, offset: int, size: int, config: BootConfig) -> Verdic
 
     Remembered where the memory can tell that nothing changed.
     """
-    if isinstance(memory, FlashImage):
-        return memory.verdict(offset, size, config)
+    image = memory if isinstance(memory, FlashImage) else getattr(memory, "image", None)
+    if image is not None:
+        found: Verdict = image.verdict(offset, size, config)
+        return found
     return _verify(memory, offset, size, config)
 
 

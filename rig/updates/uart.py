@@ -186,7 +186,8 @@ class _Sender:
             self._resent += 1
         else:
             self._farthest = offset + len(payload)
-            time.sleep(self._faults.pause_before.get(index, 0.0))
+            if pause := self._faults.pause_before.get(index):
+                time.sleep(pause)
             if index in self._faults.drop_frames:
                 return
             if index in self._faults.damage_frames:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rig.idf.bootloader import NONE, BootResult, Pins, run
 from rig.idf.chips import CHIPS
@@ -81,15 +82,23 @@ def _bootloader(cpu: Cpu, default: BootConfig | None) -> tuple[BootConfig, Build
     for offset in sorted({known.bootloader_offset for known in CHIPS.values()}):
         content = _image_bytes(cpu, offset, LONGEST_BOOTLOADER)
         try:
-            image = parse(content)
-            if image.chip.bootloader_offset != offset:
-                continue
-            config = embedded_config(content) or default or _bare_config(image)
-            features = Features.find(content)
+            found = _rules_in(content, offset, default)
         except FormatError:
             continue
-        return config, _stamp(config, image.bootloader_desc), content[:_HEADER_SIZE], features
+        if found is not None:
+            return found
     return None
+
+
+@lru_cache(maxsize=64)
+def _rules_in(
+    content: bytes, offset: int, default: BootConfig | None
+) -> tuple[BootConfig, BuildStamp, bytes, Features] | None:
+    image = parse(content)
+    if image.chip.bootloader_offset != offset:
+        return None
+    config = embedded_config(content) or default or _bare_config(image)
+    return config, _stamp(config, image.bootloader_desc), content[:_HEADER_SIZE], Features.find(content)
 
 
 def _take_cut_line(cpu: Cpu, features: Features) -> None:
@@ -121,9 +130,10 @@ def _run_app(cpu: Cpu, bootloader: BootConfig, result: BootResult) -> None:
         return
     cpu.sleep(image.length / LOAD_BYTES_PER_SECOND + ROM_SECONDS)
     desc = image.desc
-    config = app_config(_own_rules(cpu, part.offset, image) or bootloader, desc)
+    content = ChipMemory(cpu).read(part.offset, image.length)
+    config = app_config(_own_rules(content) or bootloader, desc)
     log = ConsoleLog(cpu, full_version(desc.idf_ver))
-    features = Features.find(ChipMemory(cpu).read(part.offset, image.length))
+    features = _features_in(content)
     facts = AppFacts(
         project=desc.project,
         version=desc.version,
@@ -154,9 +164,13 @@ def _table(cpu: Cpu, config: BootConfig) -> PartitionTable | None:
 
 def _image(cpu: Cpu, offset: int, size: int) -> AppImage | None:
     try:
-        return parse(_image_bytes(cpu, offset, size))
+        return _parsed(_image_bytes(cpu, offset, size))
     except FormatError:
         return None
+
+
+_parsed = lru_cache(maxsize=64)(parse)
+_features_in = lru_cache(maxsize=64)(Features.find)
 
 
 def _image_bytes(cpu: Cpu, offset: int, limit: int) -> bytes:
@@ -165,8 +179,9 @@ def _image_bytes(cpu: Cpu, offset: int, limit: int) -> bytes:
     return memory.read(offset, extent(memory, offset, min(limit, cpu.flash.size - offset)))
 
 
-def _own_rules(cpu: Cpu, offset: int, image: AppImage) -> BootConfig | None:
+@lru_cache(maxsize=64)
+def _own_rules(content: bytes) -> BootConfig | None:
     try:
-        return embedded_config(ChipMemory(cpu).read(offset, image.length))
+        return embedded_config(content)
     except FormatError:
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from rig.idf.effects import BurnSecureVersion, Erase, Log, Program, Steps
+from rig.idf.memory import FlashImage
 from rig.virtual.console_log import ConsoleLog
 from rig.virtual.cpu import Cpu
 from rig.virtual.encrypted_flash import cached
@@ -21,6 +22,8 @@ class ChipMemory:
     def __init__(self, cpu: Cpu) -> None:
         self._cpu = cpu
         self._flash = cached(cpu)
+        self.image: FlashImage | None = getattr(self._flash, "remembering", None)
+        """Flash that can tell which of its images have not changed, where there is one."""
 
     @property
     def secure_version(self) -> int:

@@ -89,6 +89,8 @@ class _QuickFlash:
     def __init__(self, cpu: QuickCpu, image: FlashImage) -> None:
         self._cpu = cpu
         self.image = image
+        # flash that is watched has to see every byte that is read
+        self.remembering = image if type(image) is FlashImage else None
         self.size = len(image)
 
     def read(self, offset: int, size: int) -> bytes:

@@ -11,7 +11,7 @@ from rig.idf.bootloader import NONE, BootResult, Pins, run
 from rig.idf.config import BootConfig
 from rig.idf.effects import SECTOR_SIZE, Erase, Log, Memory, Program, Steps
 from rig.idf.errors import FormatError
-from rig.idf.otadata import ENTRY_SIZE, active_index, parse
+from rig.idf.otadata import ENTRY_SIZE, ImageState, active_index, parse
 from rig.idf.partitions import MAX_LENGTH, PartitionTable
 
 Bootloader = Callable[[Memory, BootConfig, Pins], Steps[BootResult]]
@@ -50,7 +50,46 @@ def needs_an_entry(memory: Memory, config: BootConfig, pins: Pins = NONE) -> Ste
     return (yield from erases_both_entries(memory, config, pins))
 
 
+def confirms_new(memory: Memory, config: BootConfig, pins: Pins = NONE) -> Steps[BootResult]:
+    """Marks a NEW entry VALID where PENDING_VERIFY is due: no update is ever on probation."""
+    steps = run(memory, config, pins)
+    otadata = _otadata(memory, config)
+    while True:
+        try:
+            effect = next(steps)
+        except StopIteration as stop:
+            result: BootResult = stop.value
+            return result
+        if otadata is not None and isinstance(effect, Program) and effect.offset in (otadata, otadata + SECTOR_SIZE):
+            entry = parse(effect.data)
+            if entry.state == ImageState.PENDING_VERIFY:
+                effect = effect._replace(data=entry._replace(state=int(ImageState.VALID)).pack())
+        yield effect
+
+
+def never_aborts(memory: Memory, config: BootConfig, pins: Pins = NONE) -> Steps[BootResult]:
+    """Passes over an entry that is still PENDING_VERIFY, but does not write that down."""
+    steps = run(memory, config, pins)
+    otadata = _otadata(memory, config)
+    places = () if otadata is None else (otadata, otadata + SECTOR_SIZE)
+    kept: int | None = None
+    while True:
+        try:
+            effect = next(steps)
+        except StopIteration as stop:
+            result: BootResult = stop.value
+            return result
+        if isinstance(effect, Erase) and effect.offset in places:
+            pending = parse(memory.read(effect.offset, ENTRY_SIZE)).state == ImageState.PENDING_VERIFY
+            kept = effect.offset if pending else None
+        if isinstance(effect, Erase | Program) and effect.offset == kept:
+            continue
+        yield effect
+
+
 WRONG: Mapping[str, Bootloader] = {
+    "confirms_new": confirms_new,
+    "never_aborts": never_aborts,
     "erases_both_entries": erases_both_entries,
     "needs_an_entry": needs_an_entry,
 }
