@@ -27,7 +27,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _ID = re.compile(r"[1-9][0-9]{0,9}\Z")
 _SEALED = re.compile(rb"(@rig [\x21-\x7e ]*) \*([0-9a-f]{8})\r*\n?\Z")
 _VALUE = re.compile(r"(?:[!-$&-)+-<>?A-~]|%[0-9A-F]{2})*\Z")
-_PLAIN = frozenset(range(0x21, 0x7F)) - set(b"%*=@")
+_PLAIN = bytes(set(range(0x21, 0x7F)) - set(b"%*=@"))
 _ESCAPE = re.compile(r"%([0-9A-F]{2})")
 
 
@@ -57,7 +57,10 @@ class Line(NamedTuple):
 
 def escape(value: str) -> str:
     """Percent-encode every byte of the UTF-8 `value` that could be taken for structure."""
-    return "".join(chr(b) if b in _PLAIN else f"%{b:02X}" for b in value.encode())
+    data = value.encode()
+    if not data.translate(None, _PLAIN):
+        return value
+    return "".join(chr(b) if b in _PLAIN else f"%{b:02X}" for b in data)
 
 
 def unescape(value: str) -> str:

@@ -15,7 +15,7 @@ from rig.fieldkit.steps import Image
 from rig.idf.config import BootConfig
 from rig.idf.errors import FormatError
 from rig.idf.partitions import PartitionTable
-from rig.virtual.builds import FIRMWARE, make_build
+from rig.virtual.builds import APP_SIZE, FIRMWARE, make_build
 
 _CSV = "partitions/scenario.csv"
 
@@ -38,7 +38,8 @@ def firmware_for(
 class MadeToMeasure:
     """Builds without ESP-IDF: the variants of firmware_under_test with the scenario's own settings laid over them."""
 
-    def __init__(self, wanted: Firmware, chip: str, idf_version: str, scratch: Path) -> None:
+    def __init__(self, wanted: Firmware, chip: str, idf_version: str, scratch: Path, app_size: int = APP_SIZE) -> None:
+        self._app_size = app_size
         self._wanted = wanted
         self._chip = chip
         self._idf_version = idf_version
@@ -59,7 +60,10 @@ class MadeToMeasure:
     def _build(self, chip: str, variant: str, version: str) -> FirmwareBuild:
         source = FIRMWARE if _plain(self._wanted) else self._overlaid()
         folder = self._scratch / f"{chip}-{self._idf_version}-{variant}-{version}"
-        make_build(folder, variant=variant, chip=chip, version=version, idf_version=self._idf_version, firmware=source)
+        make_build(
+            folder, variant=variant, chip=chip, version=version, idf_version=self._idf_version, firmware=source,
+            app_size=self._app_size,
+        )  # fmt: skip
         return FirmwareBuild.load(folder)
 
     def _overlaid(self) -> Path:

@@ -56,7 +56,7 @@ def explore(
                 found = walk.step(some_step(chance, choices, scenario, model))
                 steps += 1
                 if found is not None:
-                    return Found(walk.told(found, name, f"Found by chance: {found.what}."), found)
+                    return Found(walk.told(name, _summary(found)), found)
         finally:
             subject.close()
         for sector, count in model.erased.items():
@@ -89,4 +89,8 @@ def replayed(scenario: Scenario, pair: Pair, idf_version: str) -> Found | None:
         return None
     finally:
         subject.close()
-    return None if seen is None else Found(walk.told(seen, scenario.name, scenario.summary), seen)
+    return None if seen is None else Found(walk.told(scenario.name, _summary(seen)), seen)
+
+
+def _summary(found: Disagreement) -> str:
+    return f"Found by chance, {found.what}: ESP-IDF has {found.model}, seen {found.seen}."

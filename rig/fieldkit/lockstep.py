@@ -24,7 +24,7 @@ class Disagreement(NamedTuple):
     model: str
 
     def __str__(self) -> str:
-        return f"step {self.number}, {self.what}: ESP-IDF {self.model}, seen {self.seen}"
+        return f"step {self.number}, {self.what}: ESP-IDF has {self.model}, seen {self.seen}"
 
 
 class Walk:
@@ -62,15 +62,13 @@ class Walk:
         self._last = (seen, left)
         return _compared(number, seen, wanted, left, self._model.left())
 
-    def told(self, found: Disagreement | None, name: str, summary: str) -> Scenario:
+    def told(self, name: str, summary: str) -> Scenario:
         """What was done as a scenario that expects what was seen, so that it is reproduced where it happened."""
-        text = "" if found is None else f"ESP-IDF, as the model has it: {found.what} {found.model}."
         expect = () if self._last is None else (self._expect(*self._last),)
         return self.scenario.model_copy(
             update={
                 "name": name,
                 "summary": summary[:200],
-                "text": text,
                 "steps": tuple(self.done),
                 "expect": expect,
                 "firmware": self.scenario.firmware.model_copy(update={"idf_versions": (self.idf_version,)}),

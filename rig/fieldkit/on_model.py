@@ -16,14 +16,14 @@ from rig.boards.image_boots import BootSeen as Boot
 from rig.boards.image_boots import End, is_over
 from rig.boards.install import slot_of
 from rig.boards.shelf import FirmwareShelf
-from rig.errors import Inconclusive, NotApplicable, UserError
+from rig.errors import Inconclusive, NotApplicable
 from rig.fieldkit import steps
 from rig.fieldkit.beginning import beginning
 from rig.fieldkit.entries import entry_bytes
 from rig.fieldkit.firmware import image_bytes
 from rig.fieldkit.places import corrupted, erased_regions, place_of
 from rig.fieldkit.scenario import Scenario
-from rig.fieldkit.subject import OK, Done, Left, SeenBoot
+from rig.fieldkit.subject import OK, Done, Left, NoApp, SeenBoot
 from rig.idf import ota_ops
 from rig.idf.bootloader import NONE, BootResult, Pins, run
 from rig.idf.config import BootConfig
@@ -248,7 +248,7 @@ class ModelSubject:
 
     def _app(self) -> ota_ops.AppContext:
         if self._running is None:
-            raise UserError("this step needs a running app, and none runs now", hint="rig scenario check finds this")
+            raise NoApp
         return self._context(self._running)
 
     def _context(self, slot: str) -> ota_ops.AppContext:

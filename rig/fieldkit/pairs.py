@@ -10,7 +10,7 @@ from rig.boards.inventory import BenchConfig, BoardSection, VirtualBoardSection
 from rig.boards.shelf import FirmwareShelf
 from rig.boards.virtual import virtual_firmware
 from rig.fieldkit.at_once import at_once_subject
-from rig.fieldkit.firmware import firmware_for
+from rig.fieldkit.firmware import MadeToMeasure, firmware_for
 from rig.fieldkit.fuzz import Pair
 from rig.fieldkit.on_board import board_subject
 from rig.fieldkit.on_model import ModelSubject
@@ -18,11 +18,11 @@ from rig.fieldkit.scenario import Firmware, Scenario
 from rig.fieldkit.subject import Subject
 from rig.idf.chips import chip
 from rig.idf.config import BootConfig
-from rig.virtual.builds import FIRMWARE, read_variant
+from rig.virtual.builds import FIRMWARE, SMALL_APP_SIZE, read_variant
 from rig.virtual.firmware import VirtualFirmware
 
 SMALL_SLOT = "64K"
-"""What the app of a synthesised build just fits into: erasing a slot is most of an update's time."""
+"""Erasing a slot is most of an update's time, as its writing is."""
 
 
 class Shelves:
@@ -43,9 +43,14 @@ class Shelves:
         key = scenario.firmware.model_copy(update={"idf_versions": ()})
         if key not in self._made:
             folder = self._scratch / str(len(self._made))
-            made = firmware_for(scenario, self._section, self._bench, self._config, folder, self._idf_version)
-            self._made[key] = made
+            self._made[key] = self._make(scenario, folder)
         return self._made[key]
+
+    def _make(self, scenario: Scenario, folder: Path) -> FirmwareShelf:
+        section = self._section
+        if isinstance(section, VirtualBoardSection):
+            return MadeToMeasure(scenario.firmware, section.chip, self._idf_version, folder, SMALL_APP_SIZE)
+        return firmware_for(scenario, section, self._bench, self._config, folder, self._idf_version)
 
 
 def at_once(section: VirtualBoardSection, shelves: Shelves) -> Pair:

@@ -11,7 +11,7 @@ from rig.fieldkit.entries import entry_bytes, entry_words
 from rig.fieldkit.explain_log import explain_log
 from rig.fieldkit.scenario import Expect, Scenario
 from rig.fieldkit.steps import Step
-from rig.fieldkit.subject import Left, SeenBoot, Subject
+from rig.fieldkit.subject import Left, NoApp, SeenBoot, Subject
 
 Told = Callable[[int, Step], None]
 """Told which step, from 1, is done next."""
@@ -28,30 +28,41 @@ class Replay(StrEnum):
 
 
 class Played(NamedTuple):
-    """What a subject did. `answers`: of the steps that made a call; `end` None: without power."""
+    """What a subject did. `answers`: of the steps that made a call; `end` None: without power.
+
+    `broke_off`: why not all steps were done, the firmware not having come up for one.
+    """
 
     boots: tuple[SeenBoot, ...]
     answers: tuple[str, ...]
     left: Left
     end: End | None
     console: bytes
+    broke_off: str | None = None
 
 
 def play(scenario: Scenario, subject: Subject, idf_version: str, told: Told = lambda number, step: None) -> Played:
-    """Install it and do its steps one after the other. Raises what the subject raises."""
+    """Install it and do its steps one after the other. Raises what the subject raises; NoApp before the first boot."""
     subject.install(scenario, idf_version)
     boots: list[SeenBoot] = []
     answers: list[str] = []
     end: End | None = None
+    broke_off: str | None = None
     for number, step in enumerate(scenario.steps, 1):
         told(number, step)
-        done = subject.do(step)
+        try:
+            done = subject.do(step)
+        except NoApp:
+            if not boots:
+                raise
+            broke_off = f"step {number}, {step.do}: no app ran that could do it"
+            break
         boots += done.boots
         answers += [] if done.answer is None else [done.answer]
         end = done.end
     # the console first: reading otadata may stop what runs
     console = subject.console()
-    return Played(tuple(boots), tuple(answers), subject.left(), end, console)
+    return Played(tuple(boots), tuple(answers), subject.left(), end, console, broke_off)
 
 
 def differences(played: Played, expect: Expect) -> list[str]:
@@ -65,7 +76,8 @@ def differences(played: Played, expect: Expect) -> list[str]:
         ("secure version", expect.secure_version, played.left.secure_version),
         ("ends", expect.ends, played.end or "off"),
     ]
-    found = [f"{name}: expected {_text(want)}, seen {_text(have)}" for name, want, have in seen
+    found = [] if played.broke_off is None else [played.broke_off]
+    found += [f"{name}: expected {_text(want)}, seen {_text(have)}" for name, want, have in seen
              if want is not None and want != have]  # fmt: skip
     if expect.verdict is not None:
         said = explain_log(played.console, "console").verdict

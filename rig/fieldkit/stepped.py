@@ -21,7 +21,7 @@ from rig.fieldkit.firmware import image_bytes
 from rig.fieldkit.hands import Hands
 from rig.fieldkit.places import corrupted, erased_regions, place_of
 from rig.fieldkit.scenario import Scenario
-from rig.fieldkit.subject import OK, Done, Left, SeenBoot
+from rig.fieldkit.subject import OK, Done, Left, NoApp, SeenBoot
 from rig.idf.effects import SECTOR_SIZE
 from rig.updates.agent import AgentError
 from rig.updates.uart import UartFaults, abort_transfer, install_image, transfer_image
@@ -211,7 +211,7 @@ class SteppedSubject:
 
     def _demand_app(self) -> None:
         if not self._runs:
-            raise UserError("this step needs a running app, and none runs now", hint="rig scenario check finds this")
+            raise NoApp
 
     def _give_up_after(self, data: bytes, limit: int) -> None:
         transfer = transfer_image(self._agent, data, faults=UartFaults(stop_after=limit))

@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from rig.boards.image_boots import End
+from rig.errors import UserError
 from rig.fieldkit.scenario import Scenario
 from rig.fieldkit.steps import Step
 
 OK = "ESP_OK"
+
+
+class NoApp(UserError):
+    """A step that needs a running app, and none runs: the scenario is wrong, or the firmware did not come up."""
+
+    def __init__(self) -> None:
+        super().__init__("this step needs a running app, and none runs now", hint="rig scenario check finds this")
 
 
 class SeenBoot(NamedTuple):

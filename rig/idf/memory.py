@@ -128,12 +128,17 @@ class FlashImage:
 
     def _program(self, offset: int, data: bytes) -> None:
         size = max(0, min(len(data), len(self._data) - offset))
-        old = int.from_bytes(self._data[offset : offset + size], "little")
-        new = int.from_bytes(data[:size], "little")
-        self._data[offset : offset + size] = (old & new).to_bytes(size, "little")
+        old = self._data[offset : offset + size]
+        if old.count(0xFF) == size:
+            self._data[offset : offset + size] = data[:size]
+        else:
+            both = int.from_bytes(old, "little") & int.from_bytes(data[:size], "little")
+            self._data[offset : offset + size] = both.to_bytes(size, "little")
         self._touch(offset, size)
 
     def _touch(self, offset: int, size: int) -> None:
+        if not self._checks:
+            return
         end = offset + size
         stale = [key for key, known in self._checks.items() if known.low < end and offset < known.high]
         for key in stale:

@@ -32,7 +32,9 @@ _APP_MARKER = b"\0rig test app 1\0"
 _LENGTH = struct.Struct("<I")
 # together about what a bootloader and a small app take
 _BOOTLOADER_CODE = 16 * 1024
-_RODATA, _DRAM, _IRAM, _IROM = 8 * 1024, 1024, 6 * 1024, 25 * 1024
+APP_SIZE = 40 * 1024
+SMALL_APP_SIZE = 4 * 1024
+"""What an app needs at least: its rules, and a little of everything."""
 
 _SETTING = re.compile(r"CONFIG_(\w+)=(.*)")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")
@@ -48,10 +50,11 @@ def make_build(
     secure_version: int | None = None,
     project: str = "rig_test_app",
     firmware: Path = FIRMWARE,
+    app_size: int = APP_SIZE,
 ) -> Path:
     """Write a build directory of `variant` (`sdkconfig.ci.<variant>` in `firmware`) into `folder` and return it.
 
-    `secure_version` takes the place of the variant's own.
+    `secure_version` takes the place of the variant's own; `app_size`: bytes of code and data, not less than 4096.
 
     Raises UserError for an unknown variant, chip or version text, and for a partition table that ESP-IDF would refuse.
     """
@@ -72,7 +75,7 @@ def make_build(
         size_name = sdkconfig["ESPTOOLPY_FLASHSIZE"]
         extras = Features.from_sdkconfig(settings).marked()
         bootloader = _bootloader(config, idf_version, size_name, extras)
-        app = _app(config, version, project, secure_version, idf_version, size_name, extras)
+        app = _app(config, version, project, secure_version, idf_version, size_name, extras, app_size)
     except FormatError as error:
         raise UserError(f"variant {variant!r}: {error}", hint="change the variant or its partition table") from error
     except OSError as error:
@@ -161,17 +164,19 @@ def _app(
     idf_version: str,
     flash_size: str,
     extras: bytes,
+    size: int,
 ) -> bytes:
-    content = _stream(f"{project} {version} {secure_version} {idf_version}", _RODATA + _DRAM + _IRAM + _IROM)
-    dram, iram, irom = _RODATA, _RODATA + _DRAM, _RODATA + _DRAM + _IRAM
+    content = _stream(f"{project} {version} {secure_version} {idf_version}", size)
+    rodata = max(size // 5, 2048)
+    dram, iram, irom = rodata, rodata + size // 40, rodata + size // 40 + size * 6 // 40
     return build_image(
         chip=config.chip,
         version=version,
         project=project,
         secure_version=secure_version,
         idf_version=idf_version,
-        rodata=(_APP_MARKER + _rules(config) + extras + content)[: len(_APP_MARKER) + _RODATA],
-        segments=[("dram", content[dram:iram]), ("iram", content[iram:irom]), ("irom", content[irom:])],
+        rodata=(_APP_MARKER + _rules(config) + extras + content)[: len(_APP_MARKER) + rodata],
+        segments=[("dram", content[dram:iram]), ("iram", content[iram:irom]), ("irom", content[irom:size])],
         flash_size=flash_size,
     )
 

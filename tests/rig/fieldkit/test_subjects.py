@@ -1,0 +1,63 @@
+"""Every scenario of the catalogue on the model and on the virtual chip at once: both do what it expects."""
+
+from pathlib import Path
+
+import pytest
+
+from rig.fieldkit.at_once import at_once_subject
+from rig.fieldkit.firmware import MadeToMeasure
+from rig.fieldkit.lockstep import walk_of
+from rig.fieldkit.on_model import ModelSubject
+from rig.fieldkit.play import differences, play
+from rig.fieldkit.scenario import load
+from rig.fieldkit.subject import Done, NoApp
+from rig.virtual.firmware import VirtualFirmware
+
+SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.toml"))
+CASES = [(path, version) for path in SCENARIOS for version in load(path).idf_versions]
+
+
+def chip_of(scenario):
+    return scenario.firmware.chip or "esp32c3"
+
+
+@pytest.mark.parametrize(("path", "version"), CASES, ids=lambda case: getattr(case, "stem", case))
+def test_a_scenario_comes_about_at_once_as_it_is_expected(tmp_path, path, version):
+    scenario = load(path)
+    shelf = MadeToMeasure(scenario.firmware, chip_of(scenario), version, tmp_path)
+    played = play(scenario, at_once_subject(VirtualFirmware(), shelf), version)
+    assert differences(played, scenario.expected(version)) == []
+
+
+@pytest.mark.parametrize(("path", "version"), CASES, ids=lambda case: getattr(case, "stem", case))
+def test_model_and_firmware_agree_in_every_step_of_it(tmp_path, path, version):
+    scenario = load(path)
+    shelf = MadeToMeasure(scenario.firmware, chip_of(scenario), version, tmp_path)
+    subject = at_once_subject(VirtualFirmware(), shelf)
+    assert walk_of(scenario, version, subject, ModelSubject(shelf))[1] is None
+
+
+class TestAnAppThatNobodyTalksTo:
+    """Who asks an app that does not run gets an error of its own, and nothing hangs."""
+
+    def subject(self, folder):
+        scenario = load(SCENARIOS[0].with_name("first-boot-of-a-blank-device.toml"))
+        shelf = MadeToMeasure(scenario.firmware, "esp32c3", "v5.5", folder)
+        subject = at_once_subject(VirtualFirmware(), shelf)
+        subject.install(scenario, "v5.5")
+        return scenario, subject
+
+    def test_before_the_first_boot(self, tmp_path):
+        scenario, subject = self.subject(tmp_path)
+        with pytest.raises(NoApp):
+            subject.do(load(SCENARIOS[0].with_name("crash-before-confirm.toml")).steps[2])
+        assert subject.do(scenario.steps[0]).end == "runs"
+
+    def test_what_is_left_can_be_read_either_way(self, tmp_path):
+        scenario, subject = self.subject(tmp_path)
+        done = subject.do(scenario.steps[0])
+        assert isinstance(done, Done)
+        running = subject.left()
+        subject.close()
+        subject._runs = False
+        assert subject.left() == running
