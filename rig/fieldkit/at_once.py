@@ -17,7 +17,7 @@ from rig.errors import Inconclusive
 from rig.fieldkit.beginning import Beginning
 from rig.fieldkit.stepped import SteppedSubject
 from rig.idf.memory import FlashImage
-from rig.idf.partitions import PartitionTable
+from rig.idf.partitions import Partition, PartitionTable
 from rig.updates.agent import Agent
 from rig.virtual import tap
 from rig.virtual.at_once import ChipAtOnce
@@ -52,6 +52,11 @@ class AtOnceHands:
         self._chip = ChipAtOnce(firmware, FlashImage(begin.content, begin.secure_version or 0))
         self._uart.connect(self._chip)
         self._told = True
+
+    def install_but(self, begin: Beginning, kept: Partition) -> None:
+        before = self._chip.image.read(kept.offset, kept.size)
+        self.install(begin)
+        self._chip.image.load(kept.offset, before)
 
     def start(self) -> None:
         self._begin(ResetReason.POWERON)

@@ -221,8 +221,9 @@ def _facts(placed: Placed, config: BootConfig, told: Clues, known: bool) -> dict
         facts["factory"] = table.slot("factory") is not None
     if known:
         facts["chip"] = config.chip
-    if told.bootloader:
-        facts["bootloader"] = told.bootloader
+    for name, value in (("bootloader", told.bootloader), ("idf_family", told.family), ("rollback", told.rollback)):
+        if value is not None:
+            facts[name] = value
     return facts
 
 

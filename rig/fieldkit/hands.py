@@ -10,7 +10,7 @@ from typing import Protocol
 from rig.boards.board import Cut
 from rig.boards.image_boots import BootSeen
 from rig.fieldkit.beginning import Beginning
-from rig.idf.partitions import PartitionTable
+from rig.idf.partitions import Partition, PartitionTable
 from rig.updates.agent import Agent
 
 
@@ -22,6 +22,9 @@ class Hands(Protocol):
 
     def install(self, begin: Beginning) -> None:
         """Make flash and eFuses hold it; the chip is left stopped. NotApplicable where this cannot be done."""
+
+    def install_but(self, begin: Beginning, kept: Partition) -> None:
+        """The same, but for one partition whose content stays."""
 
     def start(self) -> None:
         """By power-on where there is a switch, else by the reset line."""

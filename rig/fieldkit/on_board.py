@@ -19,7 +19,7 @@ from rig.evidence.power_up import watch
 from rig.evidence.witnesses import Witnesses
 from rig.fieldkit.beginning import Beginning
 from rig.fieldkit.stepped import SteppedSubject
-from rig.idf.partitions import PartitionTable
+from rig.idf.partitions import Partition, PartitionTable
 from rig.updates.agent import Agent
 
 PATIENCE_S = 30.0
@@ -47,9 +47,15 @@ class BoardHands:
 
     def install(self, begin: Beginning) -> None:
         """NotApplicable for a build that may burn eFuses which are to stay."""
+        self._install(begin, None)
+
+    def install_but(self, begin: Beginning, kept: Partition) -> None:
+        self._install(begin, kept)
+
+    def _install(self, begin: Beginning, kept: Partition | None) -> None:
         if begin.build.boot_config.anti_rollback and self.board.efuse is None:
             raise NotApplicable("this board's eFuses are not to be burnt", board=self.name)
-        self._handling.restore(begin.build, begin.content, None, EfuseState(begin.secure_version, None))
+        self._handling.restore(begin.build, begin.content, kept, EfuseState(begin.secure_version, None))
         self._start = self.board.console.position
 
     def start(self) -> None:

@@ -64,7 +64,7 @@ class ModelSubject:
         self._shelf = shelf
         self._bootloader = bootloader
         self._flash = FlashImage.erased(0)
-        self._diagnostics: str | None = None
+        self._diagnostics: steps.Diagnosis | None = None
         self._running: str | None = None
         self._aim: Aim | None = None
         self._seen = 0
@@ -86,7 +86,7 @@ class ModelSubject:
         self._built = {begin.build.app.desc.elf_sha: self._config} if begin.build.app.desc else {}
         for image in scenario.start.slots.values():
             self._learn(image)
-        self._diagnostics = self._running = None
+        self._diagnostics, self._running = scenario.start.diagnostics, None
 
     def do(self, step: steps.Step) -> Done:
         return self._do(step)

@@ -11,7 +11,7 @@ import tomli_w
 from pydantic import Field, ValidationError
 
 from rig.errors import UserError
-from rig.fieldkit.steps import Image, SlotName, Step, Table
+from rig.fieldkit.steps import Diagnosis, Image, SlotName, Step, Table
 from rig.fieldkit.verdicts import FieldVerdict
 from rig.idf.config import IDF_VERSIONS
 
@@ -49,13 +49,15 @@ class Firmware(Table):
 class Start(Table):
     """Flash when it begins. What is not named is erased; the app that flashing puts in has `version`.
 
-    `dump`: flash content from offset 0, in a file beside the scenario (.gz or plain), instead of all that.
+    `diagnostics`: how the first ones end, set beforehand. `dump`: flash content from offset 0, in a file beside the
+    scenario (.gz or plain), instead of version, otadata and slots.
     """
 
     version: str = "1.0.0"
     otadata: tuple[Entry, Entry] = ("erased", "erased")
     slots: Mapping[SlotName, Image] = Field(default_factory=dict)
     secure_version: int = Field(default=0, ge=0, le=32)
+    diagnostics: Diagnosis | None = None
     dump: str | None = None
     dump_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 

@@ -15,7 +15,7 @@ from rig.boards.shelf import FirmwareShelf
 from rig.errors import NotApplicable, UserError
 from rig.evidence.witnesses import ENTRY
 from rig.fieldkit import steps
-from rig.fieldkit.beginning import beginning
+from rig.fieldkit.beginning import Beginning, beginning
 from rig.fieldkit.entries import entry_bytes
 from rig.fieldkit.firmware import image_bytes
 from rig.fieldkit.hands import Hands
@@ -27,6 +27,7 @@ from rig.updates.agent import AgentError
 from rig.updates.uart import UartFaults, abort_transfer, install_image, transfer_image
 
 NOTHING = Done(None, (), None)
+DELAY_S = 5
 POLL_S = 1.0
 """Between two looks at the state of an app that is to be confirmed; the chip's seconds."""
 
@@ -48,9 +49,25 @@ class SteppedSubject:
     def install(self, scenario: Scenario, idf_version: str) -> None:
         """NotApplicable for a build that there is not, or that may burn eFuses which are to stay."""
         begin = beginning(scenario, self._shelf)
-        self.hands.install(begin)
         self._scenario, self._build = scenario, begin.build
+        outcome = scenario.start.diagnostics
+        if outcome is None:
+            self.hands.install(begin)
+        else:
+            self._install_with(outcome, begin, scenario)
         self._runs = False
+
+    def _install_with(self, outcome: steps.Diagnosis, begin: Beginning, scenario: Scenario) -> None:
+        """The app itself has to set the outcome, so it starts once beforehand; what it keeps in NVS stays."""
+        kept = begin.build.table.by_label("nvs")
+        if kept is None:
+            raise NotApplicable("without an nvs partition an outcome of diagnostics cannot be set beforehand")
+        start = scenario.start.model_copy(update={"otadata": ("erased", "erased"), "slots": {}})
+        self.hands.install(beginning(scenario.model_copy(update={"start": start}), self._shelf))
+        self.hands.start()
+        self._watched()
+        self._diagnose(steps.Diagnose(outcome=outcome, seconds=DELAY_S if outcome == "delay" else None))
+        self.hands.install_but(begin, kept)
 
     def do(self, step: steps.Step) -> Done:
         return self._do(step)
