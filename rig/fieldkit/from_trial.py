@@ -211,7 +211,9 @@ class _Story:
         self._needs.add("power_cut")
         return self._made(steps.CutAtLine, during=during, line=line)
 
-    def _image(self, data: str | bytes | None, where: str, flip: int | None = None, keep: float = 1.0) -> Any:
+    def _image(
+        self, data: str | bytes | None, where: str, flip: int | None = None, keep: float = 1.0
+    ) -> steps.Image | None:
         found = self._images.image(data, flip, keep)
         if found is None:
             size = f"{len(data)} bytes" if data is not None else "something"
@@ -261,12 +263,12 @@ class _Story:
     def _leave_out(self, sentence: str) -> None:
         self._left_out[sentence] = None
 
-    def _add(self, kind: Callable[..., Model], **values: Any) -> None:
+    def _add(self, kind: Callable[..., steps.Diagnose | steps.Cable | steps.WriteOtadata], /, **values: Any) -> None:
         step = self._made(kind, **values)
         if step is not None:
-            self._steps.append(step)  # type: ignore[arg-type]
+            self._steps.append(step)
 
-    def _made(self, kind: Callable[..., Model], **values: Any) -> Any:
+    def _made(self, kind: Callable[..., Model], /, **values: Any) -> Model | None:
         """None, with a sentence, for values that a scenario does not allow."""
         try:
             return kind(**values)
