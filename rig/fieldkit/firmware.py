@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rig.boards.firmware import FirmwareBuild
 from rig.boards.inventory import BenchConfig, BoardSection
-from rig.boards.shelf import FirmwareShelf, shelf_for
+from rig.boards.shelf import FirmwareShelf, shelf_for, signed
 from rig.errors import NotApplicable
 from rig.fieldkit.scenario import Firmware, Scenario
 from rig.fieldkit.steps import Image
@@ -59,7 +59,7 @@ class MadeToMeasure:
         source = FIRMWARE if _plain(self._wanted) else self._overlaid()
         folder = self._scratch / f"{chip}-{self._idf_version}-{variant}-{version}"
         make_build(folder, variant=variant, chip=chip, version=version, idf_version=self._idf_version, firmware=source)
-        return FirmwareBuild.load(folder)
+        return signed(FirmwareBuild.load(folder), self._scratch)
 
     def _overlaid(self) -> Path:
         """A copy of the variants in which every one has the scenario's settings."""

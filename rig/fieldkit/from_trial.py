@@ -35,8 +35,8 @@ Model = TypeVar("Model", bound=steps.Table)
 class Facts(NamedTuple):
     """What is known of the test besides its steps.
 
-    `variants`: by the name that the test uses, the build variant that took its place. `table_csv` is None where the
-    variant's own partition table is in flash. `otadata`: both entries at the end, None if nobody read them then.
+    `variants`: by the name that the test uses, the build variant that took its place. `otadata`: both entries at the
+    end, None if nobody read them then.
     """
 
     test: str
@@ -47,7 +47,6 @@ class Facts(NamedTuple):
     chip: str
     idf_version: str
     variants: Mapping[str, str]
-    table_csv: str | None
     encrypted: bool
     console: SeenConsole
     otadata: tuple[bytes, bytes] | None
@@ -93,8 +92,9 @@ class _Story:
             variant=name(given["variant"], given["variant"]),
             idf_versions=(self._facts.idf_version,) if self._facts.idf_version in IDF_VERSIONS else (),  # type: ignore[arg-type]
             bootloader=None if bootloader is None else name(bootloader, bootloader),
-            partitions=self._facts.table_csv,
         )
+        if given["table_of"] is not None:
+            self._leave_out(f"The partition table was that of the variant {given['table_of']}, not the app's own.")
         if self._facts.encrypted:
             self._leave_out("Flash was encrypted, and a scenario holds no key.")
         entries = tuple(map(self._entry, given["otadata"]))

@@ -246,6 +246,8 @@ class BoardSubject:
         if isinstance(step, steps.Restart):
             self._demand_app()
             self._agent.reboot()
+        elif isinstance(step, steps.Reject):
+            self._call(self._agent.reject)
         elif isinstance(step, steps.Boot | steps.Reset):
             self._handling.start_from_flash()
         else:
