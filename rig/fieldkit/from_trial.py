@@ -244,7 +244,7 @@ class _Story:
             answers=tuple(map(clean, answers)) if len(answers) == len(self._answers) else None,
             otadata=None if facts.otadata is None else (entry_words(facts.otadata[0]), entry_words(facts.otadata[1])),
         )
-        said = one_line(facts.reason) or "no reason was given"
+        said = next(filter(None, map(one_line, facts.reason.splitlines())), "no reason was given")
         return Scenario(
             name=_name(facts.test),
             summary=_short(f"{facts.verdict}: {said}"),
@@ -296,7 +296,7 @@ def _line_of(call: Call) -> str | None:
             return pattern.pattern.decode("utf-8", "replace")
         case OnEvent(word, fields):
             wanted = "".join(rf"(?=.* {name}={re.escape(escape(value))} )" for name, value in fields.items())
-            return rf"@rig \S+ {word} {wanted}"
+            return rf"@rig \S+ {word}(?= ){wanted}"
     return None
 
 
