@@ -300,51 +300,36 @@ def test_it_says_in_words_what_was_demanded():
 
 # --- whatever it was, the file loads ---------------------------------------------------------------------------------
 
-ANY = st.one_of(st.none(), st.text(), st.integers(), st.floats(), st.binary(max_size=40), st.sampled_from(["ota_1"]))
-NAMES = [asked.name for asked, _ in (*STEPS, *LEFT_OUT)] + ["wait_start", "something_new"]
-KEYS = {
-    *("image", "slot", "flip", "keep", "version", "after", "outcome", "seconds", "kind", "where", "nth", "phase"),
-    *("timeout", "pattern", "moment", "delay", "data"),
-}
-WORDS = st.sampled_from(["2.0.0", "ota_1", "pass", "panic", "otadata", "any", "after", "x\x1b[1m\x00\u202e"])
-ARGUMENTS = st.fixed_dictionaries({key: st.one_of(WORDS, ANY) for key in KEYS - {"delay", "image"}}).flatmap(
-    lambda given: st.fixed_dictionaries(
-        {
-            **{key: st.just(value) for key, value in given.items()},
-            "delay": st.floats(0, 9),
-            "image": st.one_of(WORDS, st.binary(max_size=9), st.just(APP[:99])),
-            "version": WORDS,
-            "pattern": WORDS,
-            "where": WORDS,
-            "data": st.just(b""),
-            "flip": st.one_of(st.none(), st.integers(-9, 9)),
-            "keep": st.floats(0, 1),
-            "faults": st.sampled_from([NO_FAULTS, UartFaults(truncate=3)]),
-            "moment": st.sampled_from([AtStart(), OnEvent("ack"), OnLine(re.compile(b"\xff"))]),
-        }
-    )
+NAMES = sorted({asked.name for asked, _ in (*STEPS, *LEFT_OUT)} | {"wait_start", "something_new"})
+WORDS = st.sampled_from(["2.0.0", "ota_1", "pass", "panic", "otadata", "any", "after", "x\x1b[1m\x00\u202e", ""])
+ARGUMENTS = st.fixed_dictionaries(
+    {
+        **dict.fromkeys(("version", "slot", "outcome", "kind", "where", "phase", "pattern"), WORDS),
+        **dict.fromkeys(("seconds", "timeout", "nth", "flip"), st.sampled_from([None, -1, 0, 1, 9999])),
+        **dict.fromkeys(("keep", "after"), st.sampled_from([0.0, 0.5, 1.0])),
+        "delay": st.sampled_from([0.0, 2.0]),
+        "image": st.sampled_from(["2.0.0", b"", b"<html>", APP, APP[:99]]),
+        "faults": st.sampled_from([NO_FAULTS, UartFaults(truncate=3)]),
+        "moment": st.sampled_from([AtStart(), OnEvent("ack"), OnLine(re.compile(b"\xff"))]),
+    }
 )
-CALLS = st.recursive(
-    st.builds(Call, st.sampled_from(NAMES), ARGUMENTS, st.integers(0, 99), st.one_of(st.none(), WORDS)),
-    lambda inner: st.builds(
-        Call, st.sampled_from(NAMES), ARGUMENTS, st.integers(0, 99), st.just("ESP_OK"), st.lists(inner, max_size=2)
-    ),
-    max_leaves=4,
-)
+BEGAN = st.integers(0, 99)
+INNER = st.builds(Call, st.sampled_from(NAMES), ARGUMENTS, BEGAN)
+ANSWERS = st.sampled_from([None, "ESP_OK", "ESP_FAIL"])
+CALLS = st.builds(Call, st.sampled_from(NAMES), ARGUMENTS, BEGAN, ANSWERS, st.lists(INNER, max_size=2))
 INSTALLED = st.builds(
     installed,
     version=WORDS,
     otadata=st.tuples(st.binary(max_size=40), st.binary(max_size=40)),
-    slots=st.dictionaries(WORDS, st.one_of(WORDS, st.binary(max_size=9)), max_size=2),
+    slots=st.dictionaries(WORDS, st.sampled_from(["2.0.0", b"", b"?", APP[:7]]), max_size=2),
     secure_version=st.integers(-1, 40),
-    diagnostics=st.one_of(st.none(), WORDS),
+    diagnostics=st.sampled_from([None, "fail", "dance"]),
 )
 FACTS = st.builds(
     facts,
     log=st.lists(st.sampled_from([GAVE_UP, app("ota_0"), app("ota_9"), b"\xff\x00\n"]), max_size=4).map(b"".join),
-    test=st.one_of(st.text(max_size=90), st.just("a.py::test_\x00")),
-    reason=st.text(alphabet=st.characters(), max_size=300),
-    board=st.text(max_size=9),
+    test=st.sampled_from(["a.py::test_\x00", "", "a.py::test_" + "long-" * 30, "a.py::test_it[\u00fc]"]),
+    reason=st.text(max_size=300),
     idf_version=st.sampled_from(["v5.5", "v9.9"]),
     otadata=st.one_of(st.none(), st.tuples(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))),
 )
