@@ -67,7 +67,7 @@ class SynthesisedShelf:
     def _make(self, chip: str, variant: str, version: str) -> FirmwareBuild:
         folder = self.folder / f"{chip}-{self.idf_version}-{variant}-{version}"
         make_build(folder, variant=variant, chip=chip, version=version, idf_version=self.idf_version)
-        return _signed(FirmwareBuild.load(folder), self.folder)
+        return signed(FirmwareBuild.load(folder), self.folder)
 
 
 class BuiltShelf:
@@ -111,10 +111,10 @@ class BuiltShelf:
         if build.boot_config.signed_updates is None or is_signed(build.app_path.read_bytes()):
             return build
         copy = self._scratch / f"{self.chip}-{variant}-{version}-signed"
-        return _signed(FirmwareBuild.load(shutil.copytree(folder, copy)), self.builds)
+        return signed(FirmwareBuild.load(shutil.copytree(folder, copy)), self.builds)
 
 
-def _signed(build: FirmwareBuild, keys: Path) -> FirmwareBuild:
+def signed(build: FirmwareBuild, keys: Path) -> FirmwareBuild:
     """The same build, its app signed with the key in `keys` if that is what it demands of its updates."""
     scheme = build.boot_config.signed_updates
     if scheme is None:

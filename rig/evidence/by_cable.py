@@ -9,12 +9,14 @@ from rig.errors import UserError
 from rig.evidence.encryption import KEY_SIZE
 from rig.evidence.handling import Handling
 from rig.evidence.running_app import RunningApp
+from rig.evidence.taken import Taken, noting
 from rig.evidence.witnesses import ENTRY
 from rig.idf.effects import SECTOR_SIZE
 from rig.idf.flash_cipher import BLOCK, FlashCipher, cipher_for
 from rig.idf.partitions import Partition
 
 
+@noting("write")
 class ByCable:
     """A trial's flash as a serial cable reaches it; `where` is a slot or a partition's label.
 
@@ -22,8 +24,14 @@ class ByCable:
     """
 
     def __init__(
-        self, handling: Handling, partition: Callable[[str], Partition], app: RunningApp, ask: Callable[[], None]
+        self,
+        handling: Handling,
+        partition: Callable[[str], Partition],
+        app: RunningApp,
+        ask: Callable[[], None],
+        taken: Taken,
     ) -> None:
+        self.taken = taken
         self._handling = handling
         self._partition = partition
         self._app = app

@@ -11,6 +11,7 @@ from dataclasses import replace
 from rig.boards.board import Board, Capability, NetworkAccess
 from rig.errors import BenchFault, FirmwareFault, Inconclusive, NotApplicable
 from rig.evidence.calling import Calls
+from rig.evidence.taken import Taken, noting
 from rig.idf.partitions import Partition
 from rig.updates.agent import Agent, AgentError
 from rig.updates.agent_results import Network
@@ -22,6 +23,7 @@ PATIENCE_S, LEAST_S, MOST_S = 5, 20, 120
 _POWER_SAVE = re.compile(rb"rig_network: power save (\w+) \((?:was \w+|as before)\)")
 
 
+@noting("connect", "download", "download_error", "failed_download")
 class NetworkUpdates:
     """The running app's way to update servers; `trial.network` is one.
 
@@ -35,7 +37,9 @@ class NetworkUpdates:
         agent: Callable[[], Agent],
         image: Callable[[str | bytes], bytes],
         slot: Callable[[str], Partition],
+        taken: Taken,
     ) -> None:
+        self.taken = taken
         self._board = board
         self._calls = calls
         self._agent = agent

@@ -29,6 +29,7 @@ from rig.evidence.network_updates import NetworkUpdates
 from rig.evidence.records import Verdict
 from rig.evidence.running_app import RunningApp
 from rig.evidence.starting import Start
+from rig.evidence.taken import Origin, Taken, noting
 from rig.evidence.witnesses import Entries, Witnesses
 from rig.idf.partitions import Partition
 from rig.updates.agent import Agent, AgentTimeout, DeviceRestarted
@@ -38,6 +39,12 @@ START_TIMEOUT_S = 30.0
 POLL_S = 0.1
 
 
+@noting(
+    *("install", "boot", "boot_without_app", "wait_given_up", "reset", "power_cycle", "power_on", "power_up"),
+    *("restart", "start_restart", "wait_start", "diagnostics", "update", "update_error", "abandon_update", "confirm"),
+    *("confirm_error", "reject", "reject_error", "wait_confirmed", "set_boot", "erase_previous", "crash", "burn"),
+    *("power_lost_at", "power_lost_after", "power_lost_on_line", "power_lost_by_line"),
+)
 class Trial(LosingPower, Burning):
     """Drives one board through one test and keeps what it takes to judge it."""
 
@@ -47,12 +54,13 @@ class Trial(LosingPower, Burning):
         self.folder = folder
         self.started = datetime.now(UTC)
         self.witnesses = Witnesses(board.console, board.restarts)
+        self.taken = Taken(lambda: self.witnesses.position)
         self._cutter = Cutter(board, self.witnesses)
         self._app = RunningApp(board, self._cutter.has_cut)
         self._calls = Calls(self._app, self.witnesses, lambda: self.agent, lambda: self.build.boot_config.anti_rollback)
         self._handling = Handling(replace(board, power=self._cutter.power), self.witnesses)
-        self.cable = ByCable(self._handling, self._partition, self._app, self._ask_before_interrupting)
-        self.network = NetworkUpdates(board, self._calls, lambda: self.agent, self._image, self._slot)
+        self.cable = ByCable(self._handling, self._partition, self._app, self._ask_before_interrupting, self.taken)
+        self.network = NetworkUpdates(board, self._calls, lambda: self.agent, self._image, self._slot, self.taken)
         self.kept = Kept()
         self._said_before = len(board.flash.transcript)
         self._spent_before = 0 if board.efuse is None else len(board.efuse.spent)
@@ -97,25 +105,27 @@ class Trial(LosingPower, Burning):
         # This app has to start once, whatever is to be burnt afterwards.
         starts_with = EfuseState(min(secure_version, build.secure_version) if burns else None, key)
         self._restore(build, flash_content(build, build, (b"", b""), {}), None, starts_with)
-        self.boot()
+        self.taken.before = self.boot()
         self.diagnostics(diagnostics)
         nvs = next(entry for entry in build.table.entries if entry.label == "nvs")
         self._restore(build, flash_content(build, bootloader, otadata, images), nvs, efuses)
 
     def corrupt_image(self, version: str) -> bytes:
-        """An app of that version with one bit flipped in its code: checksum and hash are wrong."""
+        """An app of that version with one byte of its code inverted: checksum and hash are wrong."""
         image = bytearray(self.firmware.app("rollback", version))
-        image[len(image) // 2] ^= 0x01
-        return bytes(image)
+        middle = len(image) // 2
+        image[middle] ^= 0xFF
+        return self.taken.made(bytes(image), Origin("rollback", version, flip=(middle,)))
 
     def image_of(self, variant: str, version: str) -> bytes:
         """A good app of another variant. NotApplicable for one that may burn eFuses which are to stay as they are."""
         self._harmless(self.firmware.build(variant, version))
-        return self.firmware.app(variant, version)
+        return self.taken.made(self.firmware.app(variant, version), Origin(variant, version))
 
     def image_for_another_chip(self, version: str) -> bytes:
         """A good app, but for a chip that this board is not."""
-        return self.firmware.app_for_another_chip(version)
+        image = self.firmware.app_for_another_chip(version)
+        return self.taken.made(image, Origin("rollback", version, other_chip=True))
 
     # --- starting --------------------------------------------------------------------------------------------------
 
@@ -343,6 +353,11 @@ class Trial(LosingPower, Burning):
         return conclude(self.witnesses, self._build)
 
     # --- underneath ------------------------------------------------------------------------------------------------
+
+    @property
+    def installed(self) -> bool:
+        """Whether the board was brought into a known state."""
+        return self._build is not None
 
     @property
     def build(self) -> FirmwareBuild:

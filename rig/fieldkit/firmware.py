@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rig.boards.firmware import FirmwareBuild
 from rig.boards.inventory import BenchConfig, BoardSection
-from rig.boards.shelf import FirmwareShelf, shelf_for
+from rig.boards.shelf import FirmwareShelf, shelf_for, signed
 from rig.errors import NotApplicable
 from rig.fieldkit.scenario import Firmware, Scenario
 from rig.fieldkit.steps import Image
@@ -64,7 +64,7 @@ class MadeToMeasure:
             folder, variant=variant, chip=chip, version=version, idf_version=self._idf_version, firmware=source,
             app_size=self._app_size,
         )  # fmt: skip
-        return FirmwareBuild.load(folder)
+        return signed(FirmwareBuild.load(folder), self._scratch)
 
     def _overlaid(self) -> Path:
         """A copy of the variants in which every one has the scenario's settings."""
