@@ -23,6 +23,7 @@ from rig.image_cli import image
 from rig.options import EXIT_CODES, config_option
 from rig.ota_serve_cli import ota_serve
 from rig.replay_cli import replay
+from rig.reproduce_cli import reproduce
 from rig.sample_cli import sample
 
 BENCH_FAULT, INTERRUPTED, BROKEN_PIPE = 3, 130, 141
@@ -343,4 +344,5 @@ main.add_command(gate)
 main.add_command(image)
 main.add_command(ota_serve)
 main.add_command(replay)
+main.add_command(reproduce)
 main.add_command(sample)

@@ -19,7 +19,8 @@ Exit codes:
 """
 
 
-def _offset(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+def flash_offset(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    """A number as people write flash offsets."""
     if value is None:
         return None
     try:
@@ -30,7 +31,9 @@ def _offset(_: click.Context, __: click.Parameter, value: str | None) -> int | N
 
 @click.command(epilog=EXIT_CODES, short_help="Say what happened, from a serial log or a flash dump.")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--base", metavar="OFFSET", callback=_offset, help="Flash offset at which a dump begins, if it is known.")
+@click.option(
+    "--base", metavar="OFFSET", callback=flash_offset, help="Flash offset at which a dump begins, if it is known."
+)
 @json_option
 def explain(file: Path, base: int | None, as_json: bool) -> None:
     """Say what FILE shows of boots, image states and otadata, and what it cannot show.

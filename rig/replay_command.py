@@ -42,14 +42,14 @@ def run(config: Path, board: str | None, path: Path, *, as_json: bool) -> int:
     screen = Screen(stderr=as_json)
     found = replayed(scenario, section, bench, config, screen)
     if as_json:
-        print(json.dumps(_plain(found, scenario), indent=2))
-    _show(found, scenario, screen)
+        print(json.dumps(plain(found, scenario), indent=2))
+    show(found, scenario, screen)
     return EXIT[found.result]
 
 
 def replayed(scenario: Scenario, section: BoardSection, bench: BenchConfig, config: Path, screen: Screen) -> Replayed:
     """Play it on the board of that section."""
-    version = _version(scenario, bench)
+    version = idf_version_for(scenario, bench)
     try:
         with (
             ended_like_ctrl_c(),
@@ -78,13 +78,13 @@ def replayed(scenario: Scenario, section: BoardSection, bench: BenchConfig, conf
     return Replayed(section.name, version, Replay.NOT_REPRODUCED if why else Replay.REPRODUCED, why, played)
 
 
-def _version(scenario: Scenario, bench: BenchConfig) -> str:
+def idf_version_for(scenario: Scenario, bench: BenchConfig) -> str:
     """The ESP-IDF that synthesised firmware follows: that of the bench, if the scenario is about it."""
     usual = bench.firmware.idf_version
     return usual if usual in scenario.idf_versions else scenario.idf_versions[0]
 
 
-def _show(found: Replayed, scenario: Scenario, screen: Screen) -> None:
+def show(found: Replayed, scenario: Scenario, screen: Screen) -> None:
     for text in (f"{scenario.name}: {scenario.summary}", *([scenario.issue] if scenario.issue else [])):
         screen.print(clean(text), highlight=False, markup=False, soft_wrap=True)
     if found.played is not None:
@@ -98,7 +98,7 @@ def _show(found: Replayed, scenario: Scenario, screen: Screen) -> None:
     screen.print(line, style=style, highlight=False, soft_wrap=True)
 
 
-def _plain(found: Replayed, scenario: Scenario) -> dict[str, object]:
+def plain(found: Replayed, scenario: Scenario) -> dict[str, object]:
     played = found.played
     return {
         "scenario": scenario.name,
