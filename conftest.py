@@ -6,5 +6,6 @@ pytest_plugins = [
     "fixtures.trial",
     "fixtures.updates",
     "fixtures.crash",
+    "fixtures.field",
     "fixtures.dut",
 ]

@@ -25,6 +25,7 @@ from rig.ota_serve_cli import ota_serve
 from rig.replay_cli import replay
 from rig.reproduce_cli import reproduce
 from rig.sample_cli import sample
+from rig.scenario_cli import scenario
 
 BENCH_FAULT, INTERRUPTED, BROKEN_PIPE = 3, 130, 141
 
@@ -104,6 +105,13 @@ def main() -> None:
     "together two a core, 8 at most]",
 )
 @click.option(
+    "--suite",
+    type=click.Choice(["qualification", "field"]),
+    default="qualification",
+    show_default=True,
+    help="Which tests; field is the catalogue of bugs that products have met (docs/field-bugs.md).",
+)
+@click.option(
     "--variant",
     metavar="NAME",
     help="The build variant to take wherever a test asks for plain rollback; no_rollback is the negative control.",
@@ -123,6 +131,7 @@ def qualify(
     boards: tuple[str, ...],
     select: str | None,
     jobs: int | None,
+    suite: str,
     variant: str | None,
     burn_efuses: tuple[str, ...],
     as_json: bool,
@@ -138,7 +147,7 @@ def qualify(
     sys.exit(
         qualify_command.run(
             config, boards, select, jobs,
-            variant=variant, burn_efuses=burn_efuses, as_json=as_json, open_page=open_page,
+            suite=suite, variant=variant, burn_efuses=burn_efuses, as_json=as_json, open_page=open_page,
         )
     )  # fmt: skip
 
@@ -346,3 +355,4 @@ main.add_command(ota_serve)
 main.add_command(replay)
 main.add_command(reproduce)
 main.add_command(sample)
+main.add_command(scenario)

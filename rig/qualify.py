@@ -118,12 +118,17 @@ class Plan:
         return self.folder / LOG
 
 
-def find_tests(config: Path) -> Path:
-    """The folder of qualification tests: beside `rig.toml`, or of this checkout."""
+SUITES = {"qualification": "qualification", "field": "scenarios"}
+"""Suites by name, and the folder of each in `tests`."""
+
+
+def find_tests(config: Path, suite: str = "qualification") -> Path:
+    """The folder of a suite's tests: beside `rig.toml`, or of this checkout."""
     for root in (config.resolve().parent, Path(__file__).resolve().parents[1]):
-        if (root / "tests" / "qualification").is_dir() and (root / "conftest.py").is_file():
-            return root / "tests" / "qualification"
-    raise UserError("no tests/qualification folder here", hint="run rig qualify in a clone of the project")
+        folder = root / "tests" / SUITES[suite]
+        if folder.is_dir() and (root / "conftest.py").is_file():
+            return folder
+    raise UserError(f"no tests/{SUITES[suite]} folder here", hint="run rig qualify in a clone of the project")
 
 
 def collect(tests: Path, select: str | None = None) -> dict[str, list[Requirement]]:

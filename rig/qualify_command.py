@@ -36,6 +36,7 @@ def run(
     select: str | None,
     jobs: int | None,
     *,
+    suite: str,
     variant: str | None,
     burn_efuses: Sequence[str],
     as_json: bool,
@@ -48,7 +49,7 @@ def run(
     check_spent(sections, burn_efuses)
     if variant is not None:
         read_variant(variant)  # refuses an unknown one
-    tests = qualify.find_tests(config)
+    tests = qualify.find_tests(config, suite)
     screen = Screen(stderr=as_json)
     started = datetime.now().astimezone()
     folder = ReportFolder(config, bench, started)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rig.boards import inventory, kinds
-from rig.boards.board import powered
+from rig.boards.board import Board, powered
 from rig.boards.inventory import BenchConfig, BoardSection
 from rig.errors import BenchFault, Inconclusive, NotApplicable, UserError
 from rig.evidence.report_page.text import clean
-from rig.fieldkit.firmware import firmware_for
+from rig.fieldkit.firmware import firmware_for, version_for
 from rig.fieldkit.on_board import board_subject
 from rig.fieldkit.play import Played, Replay, differences, play
 from rig.fieldkit.scenario import Scenario, at_home, load
@@ -49,7 +49,7 @@ def run(config: Path, board: str | None, path: Path, *, as_json: bool) -> int:
 
 def replayed(scenario: Scenario, section: BoardSection, bench: BenchConfig, config: Path, screen: Screen) -> Replayed:
     """Play it on the board of that section."""
-    version = idf_version_for(scenario, bench)
+    version = version_for(scenario, bench)
     try:
         with (
             ended_like_ctrl_c(),
@@ -57,6 +57,7 @@ def replayed(scenario: Scenario, section: BoardSection, bench: BenchConfig, conf
             powered(kinds.open_board(section)) as opened,
             screen.status(f"{section.name}: {scenario.name}") as status,
         ):
+            _demand(scenario, opened)
             shelf = firmware_for(scenario, section, bench, config, Path(scratch), version)
             subject = board_subject(opened, shelf)
             total = len(scenario.steps)
@@ -78,10 +79,10 @@ def replayed(scenario: Scenario, section: BoardSection, bench: BenchConfig, conf
     return Replayed(section.name, version, Replay.NOT_REPRODUCED if why else Replay.REPRODUCED, why, played)
 
 
-def idf_version_for(scenario: Scenario, bench: BenchConfig) -> str:
-    """The ESP-IDF that synthesised firmware follows: that of the bench, if the scenario is about it."""
-    usual = bench.firmware.idf_version
-    return usual if usual in scenario.idf_versions else scenario.idf_versions[0]
+def _demand(scenario: Scenario, board: Board) -> None:
+    for need in scenario.needs:
+        if (reason := board.missing.get(need)) is not None:
+            raise NotApplicable(f"it needs {need}: {reason}", board=board.name)
 
 
 def show(found: Replayed, scenario: Scenario, screen: Screen) -> None:

@@ -17,7 +17,7 @@ from rig.evidence.report_page.text import clean
 from rig.fieldkit.at_once import at_once_subject
 from rig.fieldkit.entries import entry_words
 from rig.fieldkit.explain import open_file
-from rig.fieldkit.firmware import MadeToMeasure, firmware_for
+from rig.fieldkit.firmware import MadeToMeasure, firmware_for, version_for
 from rig.fieldkit.from_dump import scenario_from_dump
 from rig.fieldkit.infer.explanations import CHIP, Inferred, infer
 from rig.fieldkit.intake import Evidence
@@ -27,7 +27,7 @@ from rig.fieldkit.on_model import ModelSubject
 from rig.fieldkit.play import NONE, Played, play
 from rig.fieldkit.saved import save, step_words
 from rig.fieldkit.scenario import Expect, Scenario, at_home
-from rig.replay_command import EXIT, Replayed, idf_version_for, plain, replayed, show
+from rig.replay_command import EXIT, Replayed, plain, replayed, show
 from rig.screen import Screen
 from rig.virtual.firmware import VirtualFirmware
 
@@ -109,7 +109,7 @@ def _of_dump(
     if saw:
         return scenario.model_copy(update={"expect": (Expect(booted=saw),)}), "what the field saw"
     with tempfile.TemporaryDirectory() as scratch:
-        version = idf_version_for(scenario, bench)
+        version = version_for(scenario, bench)
         at = at_home(scenario, folder / "scenario.toml")
         shelf = firmware_for(at, section, bench, config, Path(scratch), version)
         said = play(at, ModelSubject(shelf), version)

@@ -35,6 +35,12 @@ def firmware_for(
     return MustFit(shelf_for(section, bench.firmware, config, scratch), scenario)
 
 
+def version_for(scenario: Scenario, bench: BenchConfig) -> str:
+    """The ESP-IDF that synthesised firmware follows: that of the bench, if the scenario is about it."""
+    usual = bench.firmware.idf_version
+    return usual if usual in scenario.idf_versions else scenario.idf_versions[0]
+
+
 class MadeToMeasure:
     """Builds without ESP-IDF: the variants of firmware_under_test with the scenario's own settings laid over them."""
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rig.errors import FirmwareFault, Inconclusive, NotApplicable, UserError
 from rig.fieldkit.entries import entry_words
-from rig.fieldkit.play import NONE, UNKNOWN
+from rig.fieldkit.play import NONE, UNKNOWN, Played
 from rig.fieldkit.scenario import Expect, Scenario
 from rig.fieldkit.steps import Step
 from rig.fieldkit.subject import Done, Left, SeenBoot, Subject
@@ -61,6 +61,14 @@ class Walk:
         self._answers += [] if seen.answer is None else [seen.answer]
         self._last = (seen, left)
         return _compared(number, seen, wanted, left, self._model.left())
+
+    @property
+    def played(self) -> Played:
+        """What the subject did. UserError before the first step."""
+        if self._last is None:
+            raise UserError("nothing was played yet")
+        done, left = self._last
+        return Played(tuple(self._boots), tuple(self._answers), left, done.end, self._subject.console())
 
     def told(self, name: str, summary: str) -> Scenario:
         """What was done as a scenario that expects what was seen, so that it is reproduced where it happened."""
