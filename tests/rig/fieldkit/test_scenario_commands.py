@@ -42,7 +42,7 @@ def test_what_makes_sense_is_said_to(tmp_path):
             '{ do = "erase", where = "ota_7" }',
             "step 3, erase: this partition table has no 'ota_7'",
         ),
-        ('{ do = "restart" }', '{ do = "cut", during = { do = "confirm" } }', "never came"),
+        ('{ do = "restart" }', '{ do = "cut", during = { do = "confirm" }, where = "ota_0" }', "never came"),
         ("[[expect]]", '[[expect]]\nends = "runs"\n\n[[expect]]', "expectation 2 never counts"),
         ("[[expect]]", '[[expect]]\nidf_versions = ["v6.1"]', "expectation 1 is about v6.1"),
         ("[start]", '[start]\ndump = "nowhere.bin"', "begins from a dump, so start.otadata"),
