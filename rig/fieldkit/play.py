@@ -12,6 +12,7 @@ from rig.fieldkit.explain_log import explain_log
 from rig.fieldkit.scenario import Expect, Scenario
 from rig.fieldkit.steps import Step
 from rig.fieldkit.subject import Left, NoApp, SeenBoot, Subject
+from rig.updates.agent import DeviceRestarted
 
 Told = Callable[[int, Step], None]
 """Told which step, from 1, is done next."""
@@ -56,6 +57,9 @@ def play(scenario: Scenario, subject: Subject, idf_version: str, told: Told = la
             if not boots:
                 raise
             broke_off = f"step {number}, {step.do}: no app ran that could do it"
+            break
+        except DeviceRestarted:
+            broke_off = f"step {number}, {step.do}: the app started anew before it answered"
             break
         boots += done.boots
         answers += [] if done.answer is None else [done.answer]

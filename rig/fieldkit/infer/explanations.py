@@ -70,7 +70,7 @@ def infer(case: Case, name: str, play: Player) -> Inferred:
     candidates: list[_Candidate] = []
     tried = 0
     for layout in layouts(case.boots, seen):
-        for config, app_config in _configs(case):
+        for config, app_config in configurations(case):
             world = World(layout, config, app_config)
             tried += 1
             odd = _MIXED if config != app_config else 0.0
@@ -107,7 +107,7 @@ def _mode(config: BootConfig, app_config: BootConfig) -> str:
     return "app rollback" if config.rollback else "no app rollback"
 
 
-def _configs(case: Case) -> list[tuple[BootConfig, BootConfig]]:
+def configurations(case: Case) -> list[tuple[BootConfig, BootConfig]]:
     """Of bootloader and apps, with and without rollback, for each ESP-IDF version that the log does not rule out."""
     base = BootConfig(chip=CHIP, chip_revision=chip(CHIP).revision)
     told = {_family(boot.bootloader) for boot in case.told} | {
