@@ -79,6 +79,8 @@ def main() -> None:
       rig crash sweep             every power cut of an update, exactly
       rig gate build/             before a release: what no update can mend
       rig explain FILE            what a log or a flash dump from the field shows
+      rig reproduce FILE          a scenario of it, played on a board
+      rig fuzz --minutes 10       steps by chance, until board and model disagree
       rig serve --port 4000       a virtual board for esptool and any monitor
     """
     for stream in (sys.stdout, sys.stderr):
