@@ -8,7 +8,18 @@ from typing import NamedTuple
 from rig.emulator.faults import restart_announced
 from rig.evidence.agentlines import checked
 from rig.evidence.boots import POWER_ON_RESET
-from rig.evidence.events import AgentLine, Brownout, Hint, HintKind, OtaCall, Panic, Reset, ResetReason, Watchdog
+from rig.evidence.events import (
+    AgentLine,
+    Brownout,
+    Hint,
+    HintKind,
+    OtaCall,
+    Panic,
+    Rebooting,
+    Reset,
+    ResetReason,
+    Watchdog,
+)
 from rig.fieldkit.log_verdict_facts import SOFTWARE_RESETS, Log, Start
 
 
@@ -80,6 +91,8 @@ def _by_reset(log: Log, start: Start) -> Ending | None:
     if found or not resets:
         return found
     first, text = resets[0], f"next reset: {resets[0].reason}"
+    if first.number in SOFTWARE_RESETS and (barked := _last_word(start)) is not None:
+        return Ending(End.WATCHDOG, f"the task watchdog reset it: {barked.at}", [barked.at.number, first.at.number])
     if first.number in SOFTWARE_RESETS:
         said = start.hints(HintKind.RESTARTS)
         text = f"it restarted itself: {said[-1].at}" if said else text
@@ -90,6 +103,12 @@ def _by_reset(log: Log, start: Start) -> Ending | None:
             text += f"; before it the task watchdog had triggered {len(watched)} times without a reset"
         return Ending(End.POWER, text, [*(event.at.number for event in watched[:1]), first.at.number])
     return None
+
+
+def _last_word(start: Start) -> Watchdog | None:
+    """The task watchdog, if nothing else was said before the reset: its panic handler prints no cause of its own."""
+    said = [event for event in start.boot.events if not isinstance(event, Rebooting)]
+    return said[-1] if said and isinstance(said[-1], Watchdog) and said[-1].kind == "task" else None
 
 
 def ended_before(start: Start) -> Ending | None:

@@ -170,6 +170,9 @@ def _unseen(log: Log) -> list[Return]:
         if any(other.before in ("VALID", "UNDEFINED") and other.after == "NEW" for other in earlier):
             continue
         back = log.starts[change.boot] if 0 <= change.boot < len(log.starts) else None
+        if back is not None and back.place == change.slot:
+            # the same slot ran again: nothing came back
+            continue
         before = log.starts[back.number - 1] if back and back.number else None
         cause = ending(log, before) if before and before.place is None else None
         found.append(Return(change.slot, None, back, cause, witnesses([*earlier, change])))
@@ -180,7 +183,9 @@ def _finding(log: Log, episode: Return) -> Finding:
     cause = episode.cause
     kind = _kind(log, episode)
     tried = f"boot {episode.tried.ordinal}: {episode.tried.name}" if episode.tried else f"{episode.slot}"
-    reasons = [f"{tried} was on probation: started and not confirmed"]
+    states = {state for state, _ in episode.tried.states} if episode.tried else set()
+    watched = not states or bool(states & {"PENDING_VERIFY", "NEW", "INVALID", "ABORTED"})
+    reasons = [f"{tried} was on probation: started and not confirmed" if watched else f"{tried} ran, and did not stay"]
     unknown: list[str] = []
     if cause is not None:
         reasons.append(cause.text)
