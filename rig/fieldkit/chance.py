@@ -11,6 +11,9 @@ from rig.fieldkit.on_model import ModelSubject
 from rig.fieldkit.scenario import Entry, Firmware, Scenario, Start
 from rig.fieldkit.steps import Image, Step
 
+SEQS = (1, 2, 2, 3, 4, 5, 0)
+LAST_SEQ = 0xFFFFFFFE
+"""From here esp_rewrite_ota_data counts to 2^31: real firmware is reset by its watchdog meanwhile."""
 VERSIONS = ("1.0.0", "2.0.0", "3.0.0")
 STATES = ("NEW", "PENDING_VERIFY", "VALID", "INVALID", "ABORTED", "UNDEFINED", "0x11")
 SLOW = ("hang", "delay")
@@ -31,7 +34,7 @@ def some_start(chance: random.Random, choices: Choices, name: str) -> Scenario:
     """A scenario without steps: a variant, entries of every kind, images in some slots."""
     variant = chance.choice(choices.variants)
     slots = {"ota_1": Image(version=chance.choice(VERSIONS))} if chance.random() < 0.7 else {}
-    otadata = (_entry(chance), _entry(chance)) if chance.random() < 0.6 else ("seq 1 VALID", "erased")
+    otadata = (_entry(chance, choices), _entry(chance, choices)) if chance.random() < 0.6 else ("seq 1 VALID", "erased")
     return Scenario(
         name=name,
         summary="By chance.",
@@ -46,10 +49,10 @@ def some_step(chance: random.Random, choices: Choices, scenario: Scenario, model
     return maker.step()
 
 
-def _entry(chance: random.Random) -> Entry:
+def _entry(chance: random.Random, choices: Choices) -> Entry:
     if chance.random() < 0.25:
         return "erased"
-    seq = chance.choice((1, 2, 2, 3, 4, 5, 0, 0xFFFFFFFE))
+    seq = chance.choice((*SEQS, LAST_SEQ) if choices.slow else SEQS)
     bad = ", bad CRC" if chance.random() < 0.15 else ""
     return f"seq {seq} {chance.choice(STATES)}{bad}"
 
@@ -128,7 +131,7 @@ class _Maker:
         return steps.Cable(slot=self._slot(), image=self._image())
 
     def _otadata(self) -> Step:
-        return steps.WriteOtadata(entries=(_entry(self._chance), _entry(self._chance)))
+        return steps.WriteOtadata(entries=(_entry(self._chance, self._choices), _entry(self._chance, self._choices)))
 
     def _slot(self) -> str:
         return self._chance.choice(self._slots)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import tomli_w
-
 from rig.errors import BenchFault
-from rig.fieldkit.scenario import Scenario, dumps, plain_table
+from rig.fieldkit.scenario import Scenario, dumps, inline, plain_table
 from rig.fieldkit.steps import Step
 
 
@@ -31,5 +29,4 @@ def save_as(scenario: Scenario, path: Path) -> Path:
 
 def step_words(step: Step) -> str:
     """A step on one line, as scenario.toml has it."""
-    line = tomli_w.dumps({"steps": [plain_table(step)]}).splitlines()
-    return line[1].strip().rstrip(",")
+    return inline(plain_table(step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -132,8 +133,24 @@ def at_home(scenario: Scenario, path: Path) -> Scenario:
 
 
 def dumps(scenario: Scenario) -> str:
-    """The file's text: keys in a fixed order, defaults left out, so that two scenarios can be compared line by line."""
-    return tomli_w.dumps({"format": FORMAT, **plain_table(scenario)}, multiline_strings=True)
+    """The file's text: keys in a fixed order, defaults left out, one step on one line, so that two can be compared."""
+    data = {"format": FORMAT, **plain_table(scenario)}
+    steps = "".join(f"    {inline(step)},\n" for step in data.pop("steps", []))
+    tables = {key: data.pop(key) for key in ("firmware", "start", "expect") if key in data}
+    parts = [tomli_w.dumps(data, multiline_strings=True) + (f"steps = [\n{steps}]\n" if steps else "")]
+    return "\n".join([*parts, tomli_w.dumps(tables, multiline_strings=True)]) if tables else parts[0]
+
+
+def inline(value: Any) -> str:
+    """A TOML value on one line; tomli-w breaks long ones."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {inline(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(inline, value)) + "]"
+    if isinstance(value, str):
+        # JSON's escapes are TOML's, but for DEL
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return tomli_w.dumps({"x": value}).partition(" = ")[2].strip()
 
 
 def plain_table(table: Table) -> dict[str, Any]:

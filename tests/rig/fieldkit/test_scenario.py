@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 from rig.errors import UserError
 from rig.fieldkit.entries import entry_bytes, entry_words
 from rig.fieldkit.scenario import Expect, Scenario, Start, dumps, load
-from rig.fieldkit.steps import Boot, Confirm, Corrupt, Cut, Diagnose, Image, Restart, SetBoot, Update
+from rig.fieldkit.steps import (
+    Boot,
+    Confirm,
+    Corrupt,
+    Cut,
+    CutAtLine,
+    Diagnose,
+    Image,
+    Restart,
+    SetBoot,
+    Update,
+    WriteOtadata,
+)
 from rig.idf.errors import FormatError
 from rig.idf.otadata import ImageState
 
@@ -102,3 +114,17 @@ def test_a_broken_file_is_told_with_its_key(tmp_path, what):
         load(path)
     assert words in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_comes_back_as_it_was(text):
+    scenario = Scenario(
+        name="any", summary="x", text=f"one\n[two]\n{text}", steps=(CutAtLine(during=Boot(), line=f"\x7f[{text}"),)
+    )
+    assert Scenario.model_validate(tomllib.loads(dumps(scenario))).steps == scenario.steps
+
+
+def test_one_step_is_one_line():
+    steps = tuple(WriteOtadata(entries=("ab" * 32, "cd" * 32)) for _ in range(3))
+    text = dumps(Scenario(name="long", summary="x", steps=steps))
+    assert sum(line.startswith("    { do = ") for line in text.splitlines()) == 3
