@@ -31,7 +31,7 @@ class OnLine:
         return self.pattern.search(line)
 
     def __str__(self) -> str:
-        return f"a line like {self.pattern.pattern.decode()!r}"
+        return f"a line like {self.pattern.pattern.decode('utf-8', 'backslashreplace')!r}"
 
 
 @dataclass(frozen=True)

@@ -295,7 +295,7 @@ def _line_of(call: Call) -> str | None:
         return None
     match call.arguments["moment"]:
         case OnLine(pattern):
-            return pattern.pattern.decode("utf-8", "replace")
+            return pattern.pattern.decode("utf-8", "backslashreplace")
         case OnEvent(word, fields):
             wanted = "".join(rf"(?=.* {name}={re.escape(escape(value))} )" for name, value in fields.items())
             return rf"@rig \S+ {word}(?= ){wanted}"

@@ -102,6 +102,10 @@ def _simpler_steps(step: Step) -> Iterator[Step]:
             yield from _changed(step, seed=0)
         case steps.Reset():
             yield steps.Boot()
+        case steps.Diagnose():
+            # a panic is over at once, a hang has to be waited for
+            if step.outcome in ("hang", "watchdog", "delay"):
+                yield step.model_copy(update={"outcome": "panic", "seconds": None})
         case steps.Crash():
             yield from _changed(step, how="panic")
         case _:

@@ -136,7 +136,7 @@ def dumps(scenario: Scenario) -> str:
     """The file's text: keys in a fixed order, defaults left out, one step on one line, so that two can be compared."""
     data = {"format": FORMAT, **plain_table(scenario)}
     steps = "".join(f"    {inline(step)},\n" for step in data.pop("steps", []))
-    tables = {key: data.pop(key) for key in ("firmware", "start", "expect") if key in data}
+    tables: dict[str, Any] = {key: data.pop(key) for key in ("firmware", "start", "expect") if key in data}
     parts = [tomli_w.dumps(data, multiline_strings=True) + (f"steps = [\n{steps}]\n" if steps else "")]
     return "\n".join([*parts, tomli_w.dumps(tables, multiline_strings=True)]) if tables else parts[0]
 

@@ -1,23 +1,14 @@
-"""A failing test as a scenario: what a trial's steps become, what is left out, and that the failure plays again."""
+"""A failing test as a scenario: what a trial's steps become, what is left out, and what is expected."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.scenario import write_scenario
-from rig.cli import main
 from rig.evidence.moments import AtStart, OnEvent, OnLine
-from rig.evidence.records import Verdict
 from rig.evidence.starting import Start
 from rig.evidence.taken import Call, Origin, Taken
 from rig.evidence.trial import Trial
@@ -31,8 +22,7 @@ from rig.protocol import Line, encode_line
 from rig.updates.uart import NO_FAULTS, UartFaults
 from tests.rig.bench import virtual_bench
 
-ROOT = Path(__file__).resolve().parents[3]
-APP = bytes(range(256)) * 40
+APP = bytes(range(256)) * 40 + b"odd"
 TABLE = PartitionTable.from_csv(
     "otadata, data, ota, 0x9000, 0x2000\nota_0, app, ota_0, 0x10000, 0x10000\nota_1, app, ota_1, 0x20000, 0x10000"
 )
@@ -283,6 +273,14 @@ def test_a_board_that_gives_up_is_seen_as_often_as_a_replay_looks():
     assert told(at("boot_without_app", 0), log=GAVE_UP * 5, starts=(0,)).expect[0].booted == ("none", "none")
 
 
+def test_a_step_sees_nothing_of_what_the_next_one_starts():
+    hangs = app("ota_0").partition(b"@rig - ready")[0] + b"I (99) app: nothing more\n"
+    expect = told(
+        at("boot", 0), at("power_cycle", len(hangs)), log=hangs + app("ota_1"), starts=(0, len(hangs))
+    ).expect[0]  # fmt: skip
+    assert expect.booted == ("ota_0", "ota_1")
+
+
 def test_a_restart_is_looked_at_from_its_reset_on():
     before = encode_line(Line(None, "ready", {}))
     expect = told(at("restart", 0), log=before + app("ota_1")).expect[0]
@@ -351,78 +349,3 @@ def test_whatever_was_asked_the_scenario_loads_again(folder, start, calls, known
     path = folder / "scenario.toml"
     path.write_text(dumps(scenario), encoding="utf-8")
     assert load(path) == scenario
-
-
-# --- from a failing test to its replay -------------------------------------------------------------------------------
-
-BENCH = """
-[[board]]
-name = "wrong"
-kind = "virtual"
-time_scale = 200
-wrong_bootloader = "erases_both_entries"
-
-[[board]]
-name = "right"
-kind = "virtual"
-time_scale = 200
-"""
-FAILS = "test_cut_while_pending_verify_is_written[erase-after]"
-PASSES = "test_update_after_a_cut"
-
-
-@pytest.fixture(scope="module")
-def qualified(tmp_path_factory):
-    """Two qualification tests on the board with the wrong bootloader: the bench, the evidence, the results by test."""
-    folder = tmp_path_factory.mktemp("qualified")
-    config = folder / "rig.toml"
-    config.write_text(BENCH)
-    file = ROOT / "tests" / "qualification" / "test_power_cut.py"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{file}::{FAILS}", f"{file}::{PASSES}"]
-    command += ["--rig-config", config, "--board", "wrong", "--rig-evidence", folder / "wrong"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    done = subprocess.run(
-        [*command, "--rig-results", folder / "results.jsonl"], cwd=ROOT, capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 1, done.stdout + done.stderr
-    lines = map(json.loads, (folder / "results.jsonl").read_text().splitlines())
-    return (
-        config,
-        folder,
-        {line["result"]["test"].rpartition("::")[2]: line["result"] for line in lines if "result" in line},
-    )
-
-
-def replay(config, path, board):
-    done = CliRunner().invoke(main, ["replay", "--json", "--config", str(config), "--board", board, str(path)])
-    assert done.exit_code in (0, 1), done.output
-    return json.loads(done.stdout)
-
-
-def test_a_failing_test_writes_a_scenario_that_reproduces_it_on_its_board_only(qualified):
-    config, folder, results = qualified
-    failed = results[FAILS]
-    assert failed["verdict"] == "firmware fail"
-    path = folder / failed["evidence"]["scenario.toml"]
-    assert f"rig replay {path} --board wrong" in failed["details"].replace("'", "")
-    scenario = load(path)
-    assert scenario.left_out == ()
-    assert scenario.test.endswith(FAILS)
-    assert replay(config, path, "wrong")["result"] == "reproduced"
-    right = replay(config, path, "right")
-    assert right["result"] == "not reproduced"
-    assert "booted: expected ota_0, ota_1, seen ota_0, ota_0" in right["why"]
-    assert not list(path.parent.glob("*.partial"))
-
-
-def test_a_passing_test_writes_none(qualified):
-    _, folder, results = qualified
-    assert results[PASSES]["verdict"] == "pass"
-    assert "scenario.toml" not in results[PASSES]["evidence"]
-    assert len(list(folder.rglob("scenario.toml"))) == 1
-
-
-def test_a_scenario_that_cannot_be_written_hides_no_verdict():
-    written = write_scenario(None, None, [], Verdict.FIRMWARE_FAIL, "it failed")  # type: ignore[arg-type]
-    assert written.evidence is None
-    assert "scenario.toml was not written: AttributeError" in written.said

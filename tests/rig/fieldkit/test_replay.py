@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from rig.cli import main
-from rig.fieldkit.scenario import load
+from rig.fieldkit.scenario import Expect, Firmware, Scenario, Start, dumps, load
+from rig.fieldkit.steps import Boot, Cut, Diagnose, Reject, Restart, Update
 
 SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.toml"))
 BENCH = """
@@ -85,3 +86,38 @@ def test_a_step_without_a_running_app_is_a_wrong_scenario(tmp_path):
     done = replay(tmp_path, changed(tmp_path, '    { do = "boot" },\n', ""), bench("v5.5"))
     assert done.exit_code == 2, done.output
     assert "needs a running app" in done.stderr
+
+
+UPDATED = (Boot(), Diagnose(outcome="manual"), Update(), Restart())
+
+
+@pytest.mark.parametrize(
+    ("variant", "steps", "expect"),
+    [
+        (
+            "rollback",
+            (*UPDATED, Cut(during=Reject(), kind="erase"), Boot()),
+            Expect(booted=("ota_0", "ota_1", "ota_0"), otadata=("seq 1 VALID", "erased")),
+        ),
+        (
+            "signed",
+            UPDATED,
+            Expect(booted=("ota_0", "ota_1"), answers=("ESP_OK",), otadata=("seq 1 VALID", "seq 2 PENDING_VERIFY")),
+        ),
+    ],
+    ids=["power lost in a rejection", "a signed app"],
+)
+def test_what_can_be_played(tmp_path, variant, steps, expect):
+    start = Start(otadata=("seq 1 VALID", "erased"))
+    scenario = Scenario(
+        name="played",
+        summary="It plays.",
+        firmware=Firmware(variant=variant),
+        start=start,
+        steps=steps,
+        expect=(expect,),
+    )
+    path = tmp_path / "scenario.toml"
+    path.write_text(dumps(scenario))
+    done = replay(tmp_path, path, bench("v5.5"))
+    assert done.exit_code == 0, done.output
