@@ -86,7 +86,8 @@ def _demand(scenario: Scenario, board: Board) -> None:
 
 
 def show(found: Replayed, scenario: Scenario, screen: Screen) -> None:
-    for text in (f"{scenario.name}: {scenario.summary}", *([scenario.issue] if scenario.issue else [])):
+    head = [f"{scenario.name}: {scenario.summary}", *([scenario.issue] if scenario.issue else [])]
+    for text in (*head, *(f"left out: {sentence}" for sentence in scenario.left_out)):
         screen.print(clean(text), highlight=False, markup=False, soft_wrap=True)
     if found.played is not None:
         for number, boot in enumerate(found.played.boots, 1):
