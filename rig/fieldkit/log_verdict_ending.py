@@ -11,6 +11,7 @@ from rig.evidence.boots import POWER_ON_RESET
 from rig.evidence.events import (
     AgentLine,
     Brownout,
+    Garbled,
     Hint,
     HintKind,
     OtaCall,
@@ -65,6 +66,8 @@ def ending(log: Log, start: Start) -> Ending | None:
         kind = End.WATCHDOG if watched or "wdt" in panics[0].cause.lower() else End.CRASH
         lines = [*(event.at.number for event in watched[:3]), panics[0].at.number]
         return Ending(kind, f"it ended in: {_what(panics[0])}", lines)
+    if (barked := _rebooted_by(start)) is not None:
+        return Ending(End.WATCHDOG, f"the task watchdog reset it: {barked.at}", [barked.at.number])
     for event in start.boot.events:
         if isinstance(event, Brownout):
             return Ending(End.BROWNOUT, "brownout detector triggered", [event.at.number])
@@ -105,9 +108,17 @@ def _by_reset(log: Log, start: Start) -> Ending | None:
     return None
 
 
+def _rebooted_by(start: Start) -> Watchdog | None:
+    """The task watchdog, if the panic handler said after it that it reboots."""
+    events = start.boot.events
+    last = max((number for number, event in enumerate(events) if isinstance(event, Rebooting)), default=0)
+    found = [event for event in events[:last] if isinstance(event, Watchdog) and event.kind == "task"]
+    return found[-1] if found else None
+
+
 def _last_word(start: Start) -> Watchdog | None:
     """The task watchdog, if nothing else was said before the reset: its panic handler prints no cause of its own."""
-    said = [event for event in start.boot.events if not isinstance(event, Rebooting)]
+    said = [event for event in start.boot.events if not isinstance(event, Garbled)]
     return said[-1] if said and isinstance(said[-1], Watchdog) and said[-1].kind == "task" else None
 
 
