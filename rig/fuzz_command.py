@@ -15,7 +15,7 @@ from typing import NamedTuple
 from rich.status import Status
 
 from rig.boards import inventory, kinds
-from rig.boards.board import powered
+from rig.boards.board import Capability, powered
 from rig.boards.inventory import BenchConfig, BoardSection, VirtualBoardSection
 from rig.evidence.report_page.text import clean
 from rig.fieldkit.chance import Choices
@@ -127,7 +127,7 @@ def _choices(section: BoardSection, variants: tuple[str, ...]) -> Choices:
     virtual = isinstance(section, VirtualBoardSection)
     synthesised = section.firmware == "synthesised"
     chosen = variants or (VARIANTS + (BURNING if virtual else ()) if synthesised else VARIANTS[:1])
-    cuts = section.kind != "serial"
+    cuts = not {Capability.POWER_CUT, Capability.FLASH_MUTATIONS} & set(kinds.KINDS[section.kind].missing(section))
     return Choices(
         variants=chosen,
         images_of=IMAGES if synthesised else {},

@@ -15,7 +15,7 @@ import rig
 from rig import qualify
 from rig.boards import inventory
 from rig.boards.inventory import BenchConfig, BoardSection
-from rig.errors import BenchFault, Inconclusive
+from rig.errors import BenchFault, Inconclusive, UserError
 from rig.evidence.records import Requirement, RunRecord, SweepRecord, TestResult, Verdict
 from rig.evidence.terminal import RunProgress, exit_code, print_summary
 from rig.processes import ended_like_ctrl_c
@@ -43,6 +43,8 @@ def run(
     open_page: bool | None,
 ) -> int:
     """The exit code of `rig qualify`; see `rig.errors` for what it may raise."""
+    if suite == "field" and variant is not None:
+        raise UserError("--variant: each scenario of the suite field names its own build variant", hint="leave it out")
     bench = inventory.load(config)
     sections = choose(bench, boards)
     jobs_of = copies(sections, jobs)

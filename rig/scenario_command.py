@@ -16,8 +16,7 @@ from rig.fieldkit.at_once import at_once_subject
 from rig.fieldkit.check import Checked, checked, contradictions
 from rig.fieldkit.entries import entry_words
 from rig.fieldkit.firmware import version_for
-from rig.fieldkit.fuzz import Found, replayed
-from rig.fieldkit.lockstep import disagreement
+from rig.fieldkit.fuzz import Found, first_of, replayed, still_shows
 from rig.fieldkit.minimise import Shows, Told, minimised
 from rig.fieldkit.pairs import Shelves, at_once, stand_in
 from rig.fieldkit.play import Played, differences, play
@@ -111,20 +110,9 @@ def _shortened(
     """The shorter one and what it keeps, in words."""
     shelves = Shelves(section, bench, config, scratch, version)
     pair = at_once(section, shelves) if isinstance(section, VirtualBoardSection) else stand_in(section, shelves)
-    subject, model = pair(scenario)
-    first = disagreement(scenario, version, subject, model)
-    subject.close()
+    first = first_of(scenario, pair, version)
     if first is not None:
-
-        def differs(candidate: Scenario) -> bool:
-            subject, model = pair(candidate)
-            try:
-                seen = disagreement(candidate, version, subject, model)
-            finally:
-                subject.close()
-            return seen is not None and seen.what == first.what
-
-        short = minimised(scenario, differs, told)
+        short = minimised(scenario, still_shows(first.what, pair, version), told)
         found: Found | None = replayed(short, pair, version)
         return (short if found is None else found.scenario), f"{first.what} otherwise than ESP-IDF"
     shows, kept = _ending(scenario, section, shelves, version)

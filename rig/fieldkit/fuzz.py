@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rig.errors import Inconclusive, NotApplicable, UserError
 from rig.fieldkit.chance import Choices, some_start, some_step
 from rig.fieldkit.lockstep import Disagreement, Walk, disagreement, walk_of
-from rig.fieldkit.minimise import Told, minimised
+from rig.fieldkit.minimise import Shows, Told, minimised
 from rig.fieldkit.on_model import ModelSubject
 from rig.fieldkit.scenario import Scenario
 from rig.fieldkit.subject import Subject
@@ -49,6 +49,8 @@ def explore(
         walk = Walk(scenario, idf_version, subject, model)
         try:
             walk.begin()
+            # of a board with built firmware it is the build that says it
+            walk.idf_version = model.idf_version
             for _ in range(STEPS_A_WALK):
                 erases = max((worn.get(sector, 0) + count for sector, count in model.erased.items()), default=0)
                 if not go_on(Progress(walks, steps, max(erases, max(worn.values(), default=0)))):
@@ -67,17 +69,29 @@ def explore(
 def shortest(found: Found, pair: Pair, idf_version: str, told: Told) -> Found | None:
     """The same disagreement with the fewest steps; None if it does not come again with `pair`."""
 
-    def shows(candidate: Scenario) -> bool:
-        subject, model = pair(candidate)
-        try:
-            seen = disagreement(candidate, idf_version, subject, model)
-        finally:
-            subject.close()
-        return seen is not None and seen.what == found.disagreement.what
-
+    shows = still_shows(found.disagreement.what, pair, idf_version)
     if not shows(found.scenario):
         return None
     return replayed(minimised(found.scenario, shows, told), pair, idf_version)
+
+
+def first_of(scenario: Scenario, pair: Pair, idf_version: str) -> Disagreement | None:
+    """What the scenario shows with `pair`; None if nothing, or if it cannot be played."""
+    subject, model = pair(scenario)
+    try:
+        return disagreement(scenario, idf_version, subject, model)
+    finally:
+        subject.close()
+
+
+def still_shows(what: str, pair: Pair, idf_version: str) -> Shows:
+    """Whether the first disagreement is of that kind."""
+
+    def shows(candidate: Scenario) -> bool:
+        seen = first_of(candidate, pair, idf_version)
+        return seen is not None and seen.what == what
+
+    return shows
 
 
 def replayed(scenario: Scenario, pair: Pair, idf_version: str) -> Found | None:

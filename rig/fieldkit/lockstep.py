@@ -37,7 +37,6 @@ class Walk:
         self._subject = subject
         self._model = model
         self._boots: list[SeenBoot] = []
-        self._expected: list[SeenBoot] = []
         self._answers: list[str] = []
         self._last: tuple[Done, Left] | None = None
 
@@ -57,7 +56,6 @@ class Walk:
         except (FirmwareFault, Inconclusive) as error:
             return Disagreement(number, BROKE, error.what, "goes on")
         self._boots += seen.boots
-        self._expected += wanted.boots
         self._answers += [] if seen.answer is None else [seen.answer]
         self._last = (seen, left)
         return _compared(number, seen, wanted, left, self._model.left())

@@ -83,6 +83,8 @@ class ModelSubject:
         self._boot_config = boots.boot_config
         self._otadata = begin.build.otadata_offset
         self._flash = FlashImage(begin.content, begin.secure_version or 0)
+        # a board rewrites what differs: never more than this
+        self.erased.update(range(0, len(begin.content), SECTOR_SIZE))
         self._built = {begin.build.app.desc.elf_sha: self._config} if begin.build.app.desc else {}
         for image in scenario.start.slots.values():
             self._learn(image)
@@ -103,6 +105,11 @@ class ModelSubject:
         pass
 
     # --- for whoever chooses what to do next -----------------------------------------------------------------------
+
+    @property
+    def idf_version(self) -> str:
+        """That of the bootloader which is installed."""
+        return self._boot_config.idf_version
 
     @property
     def running(self) -> str | None:

@@ -5,11 +5,11 @@ Each wraps the reference model, so everything else about it stays right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from rig.idf.bootloader import NONE, BootResult, Pins, run
 from rig.idf.config import BootConfig
-from rig.idf.effects import SECTOR_SIZE, Erase, Log, Memory, Program, Steps
+from rig.idf.effects import SECTOR_SIZE, Effect, Erase, Log, Memory, Program, Steps
 from rig.idf.errors import FormatError
 from rig.idf.otadata import ENTRY_SIZE, ImageState, active_index, parse
 from rig.idf.partitions import MAX_LENGTH, PartitionTable
@@ -20,14 +20,10 @@ Bootloader = Callable[[Memory, BootConfig, Pins], Steps[BootResult]]
 def erases_both_entries(memory: Memory, config: BootConfig, pins: Pins = NONE) -> Steps[BootResult]:
     """To write one otadata entry it erases both, then writes both: for a moment there is no record at all."""
     otadata = _otadata(memory, config)
-    steps = run(memory, config, pins)
     saved: Program | None = None
-    while True:
-        try:
-            effect = next(steps)
-        except StopIteration as stop:
-            result: BootResult = stop.value
-            return result
+
+    def both(effect: Effect) -> Iterator[Effect]:
+        nonlocal saved
         number = None if otadata is None or not isinstance(effect, Erase) else (effect.offset - otadata) // SECTOR_SIZE
         if otadata is not None and number in (0, 1):
             other = otadata + (1 - number) * SECTOR_SIZE
@@ -37,6 +33,8 @@ def erases_both_entries(memory: Memory, config: BootConfig, pins: Pins = NONE) -
         if saved is not None and isinstance(effect, Program):
             yield saved
             saved = None
+
+    return _altered(run(memory, config, pins), both)
 
 
 def needs_an_entry(memory: Memory, config: BootConfig, pins: Pins = NONE) -> Steps[BootResult]:
@@ -52,39 +50,33 @@ def needs_an_entry(memory: Memory, config: BootConfig, pins: Pins = NONE) -> Ste
 
 def confirms_new(memory: Memory, config: BootConfig, pins: Pins = NONE) -> Steps[BootResult]:
     """Marks a NEW entry VALID where PENDING_VERIFY is due: no update is ever on probation."""
-    steps = run(memory, config, pins)
     otadata = _otadata(memory, config)
-    while True:
-        try:
-            effect = next(steps)
-        except StopIteration as stop:
-            result: BootResult = stop.value
-            return result
+
+    def confirmed(effect: Effect) -> Iterator[Effect]:
         if otadata is not None and isinstance(effect, Program) and effect.offset in (otadata, otadata + SECTOR_SIZE):
             entry = parse(effect.data)
             if entry.state == ImageState.PENDING_VERIFY:
                 effect = effect._replace(data=entry._replace(state=int(ImageState.VALID)).pack())
         yield effect
 
+    return _altered(run(memory, config, pins), confirmed)
+
 
 def never_aborts(memory: Memory, config: BootConfig, pins: Pins = NONE) -> Steps[BootResult]:
     """Passes over an entry that is still PENDING_VERIFY, but does not write that down."""
-    steps = run(memory, config, pins)
     otadata = _otadata(memory, config)
     places = () if otadata is None else (otadata, otadata + SECTOR_SIZE)
     kept: int | None = None
-    while True:
-        try:
-            effect = next(steps)
-        except StopIteration as stop:
-            result: BootResult = stop.value
-            return result
+
+    def unwritten(effect: Effect) -> Iterator[Effect]:
+        nonlocal kept
         if isinstance(effect, Erase) and effect.offset in places:
             pending = parse(memory.read(effect.offset, ENTRY_SIZE)).state == ImageState.PENDING_VERIFY
             kept = effect.offset if pending else None
-        if isinstance(effect, Erase | Program) and effect.offset == kept:
-            continue
-        yield effect
+        if not (isinstance(effect, Erase | Program) and effect.offset == kept):
+            yield effect
+
+    return _altered(run(memory, config, pins), unwritten)
 
 
 WRONG: Mapping[str, Bootloader] = {
@@ -93,6 +85,17 @@ WRONG: Mapping[str, Bootloader] = {
     "erases_both_entries": erases_both_entries,
     "needs_an_entry": needs_an_entry,
 }
+
+
+def _altered(steps: Steps[BootResult], change: Callable[[Effect], Iterator[Effect]]) -> Steps[BootResult]:
+    """The same decisions; what `change` makes of each effect is done in its place."""
+    while True:
+        try:
+            effect = next(steps)
+        except StopIteration as stop:
+            result: BootResult = stop.value
+            return result
+        yield from change(effect)
 
 
 def _otadata(memory: Memory, config: BootConfig) -> int | None:

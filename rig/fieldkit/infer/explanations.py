@@ -23,7 +23,9 @@ from rig.idf.errors import FormatError
 ALIKE = {"v4.4": "v5.1", "v6.1": "v6.0"}
 """Versions whose calls treat otadata as those of another do, as far as a search goes."""
 PLAYED = 8
-"""Explanations that are played and told, the likeliest ones."""
+"""Explanations that are told, the likeliest ones."""
+MOST_PLAYED = 40
+"""So many are played at most until enough came about."""
 _MIXED = 1.0
 """How odd a bootloader is that was built without the rollback its apps count on."""
 CHIP = "esp32c3"
@@ -79,14 +81,17 @@ def infer(case: Case, name: str, play: Player) -> Inferred:
             ]
     merged = _merged(candidates)
     told: list[Explained] = []
-    for cost, versions, candidate in merged:
+    for cost, versions, candidate in merged[:MOST_PLAYED]:
         if len(told) == PLAYED:
             break
         layout, config, app_config, way = candidate
         scenario = retold(layout, config, app_config, way, seen, f"{name}-{len(told) + 1}", versions)
         if (checked := _checked(scenario, versions, seen, layout, play)) is not None:
-            told.append(Explained(cost, _mode(config, app_config), layout.name, versions, checked))
+            shown = checked.firmware.idf_versions
+            told.append(Explained(cost, _mode(config, app_config), layout.name, shown, checked))
     why = None if told else "no otadata, configuration or ESP-IDF version of the model shows these boots in this order"
+    if merged and not told:
+        why = f"{len(merged)} beginnings explain these boots in the search, but none of them came about when played"
     return Inferred(told, len(merged), tried, len(seen), why)
 
 
@@ -145,15 +150,21 @@ def _merged(candidates: Sequence[_Candidate]) -> list[tuple[float, tuple[str, ..
 def _checked(
     scenario: Scenario, versions: Sequence[str], seen: Sequence[Sighting], layout: Layout, play: Player
 ) -> Scenario | None:
-    """With what came up as its expectation, if that is what the log shows."""
-    played = play(scenario, versions[0])
-    if played is None or not _shows(played.boots, seen, layout):
+    """About those versions on which the log's boots come up, and come up alike; with them as its expectation."""
+    came: dict[str, tuple[SeenBoot, ...]] = {}
+    for version in versions:
+        played = play(scenario, version)
+        if played is not None and _shows(played.boots, seen, layout):
+            came[version] = played.boots
+    if not came:
         return None
+    boots = next(iter(came.values()))
     expect = Expect(
-        booted=tuple(boot.slot or "none" for boot in played.boots),
-        states=tuple(boot.state or "-" for boot in played.boots),
+        booted=tuple(boot.slot or "none" for boot in boots), states=tuple(boot.state or "-" for boot in boots)
     )
-    return scenario.model_copy(update={"expect": (expect,)})
+    alike = tuple(version for version, others in came.items() if others == boots)
+    firmware = scenario.firmware.model_copy(update={"idf_versions": alike})
+    return scenario.model_copy(update={"firmware": firmware, "expect": (expect,)})
 
 
 def _shows(boots: Sequence[SeenBoot], seen: Sequence[Sighting], layout: Layout) -> bool:

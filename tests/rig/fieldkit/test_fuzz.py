@@ -75,10 +75,10 @@ def test_the_same_seed_makes_the_same_walks(tmp_path):
 
 
 def test_a_worn_sector_ends_it(tmp_path):
-    done = rig("fuzz", "--json", "--config", bench(tmp_path, "worn"), "--seed", 1, "--steps", 5000, "--wear", 20)
+    done = rig("fuzz", "--json", "--config", bench(tmp_path, "worn"), "--seed", 1, "--steps", 5000, "--wear", 60)
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
-    assert said["most_erases_of_a_sector"] >= 20
+    assert said["most_erases_of_a_sector"] >= 60
     assert said["steps"] < 5000
 
 
@@ -86,3 +86,9 @@ def test_an_unknown_variant_is_refused(tmp_path):
     done = rig("fuzz", "--config", bench(tmp_path, "odd"), "--variant", "nonsense")
     assert done.exit_code == 2
     assert "unknown build variant 'nonsense'" in done.stderr
+
+
+def test_a_suite_of_scenarios_takes_no_other_variant(tmp_path):
+    done = rig("qualify", "--suite", "field", "--variant", "no_rollback", "--config", bench(tmp_path, "no-variant"))
+    assert done.exit_code == 2
+    assert "names its own build variant" in done.stderr
