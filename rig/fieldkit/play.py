@@ -64,8 +64,9 @@ def play(scenario: Scenario, subject: Subject, idf_version: str, told: Told = la
         boots += done.boots
         answers += [] if done.answer is None else [done.answer]
         end = done.end
-    # the console first: reading otadata may stop what runs
     console = subject.console()
+    # otadata past the app: what the app says of it is no second witness
+    subject.close()
     return Played(tuple(boots), tuple(answers), subject.left(), end, console, broke_off)
 
 

@@ -86,7 +86,7 @@ class SteppedSubject:
         return self.hands.console()
 
     def close(self) -> None:
-        self.hands.stop()
+        self._stop()
 
     # --- steps -----------------------------------------------------------------------------------------------------
 

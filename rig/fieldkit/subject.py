@@ -64,4 +64,4 @@ class Subject(Protocol):
         """Everything printed since `install`; empty for a subject that prints nothing."""
 
     def close(self) -> None:
-        """Safe to call twice."""
+        """Nothing runs any more; `left` then reads flash itself, past the app. Safe to call twice."""

@@ -58,5 +58,4 @@ class TestAnAppThatNobodyTalksTo:
         assert isinstance(done, Done)
         running = subject.left()
         subject.close()
-        subject._runs = False
         assert subject.left() == running
