@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from packaging.version import InvalidVersion, Version
+
 from rig.gate import signature
 from rig.gate.check import Outcome, check, failed, not_applicable, passed, warning
 from rig.gate.pieces import Pieces
@@ -45,7 +47,18 @@ def version(release: Release) -> Outcome:
         return warning(f"{desc.version}: built from a tree with changes that are in no commit")
     if release.previous is None:
         return passed(f"{desc.version}; no previous release was named to compare with (--previous BUILD_DIR)")
-    return passed(f"{before.version} → {desc.version}")
+    step = f"{before.version} → {desc.version}"
+    if _goes_down(before.version, desc.version):
+        return warning(f"{step}: the number goes down; apps that compare versions refuse the update")
+    return passed(step)
+
+
+def _goes_down(before: str, now: str) -> bool:
+    """No for versions without an order, as `git describe` makes them between tags."""
+    try:
+        return Version(now) < Version(before)
+    except InvalidVersion:
+        return False
 
 
 @check(

@@ -224,6 +224,8 @@ def _json(folder: Path, name: str) -> Piece[Mapping[str, Any]]:
     try:
         if not path.exists():
             return Piece(None, f"{name} is missing")
+        if not path.is_file():
+            return Piece(None, f"{name} is no file", broken=True)
         return Piece(read_json(path))
     except OSError as error:
         # `exists` raises for a folder above that may not be entered.
@@ -233,10 +235,13 @@ def _json(folder: Path, name: str) -> Piece[Mapping[str, Any]]:
 
 
 def _file(folder: Path, name: str) -> Piece[bytes]:
+    path = folder / name
     try:
-        return Piece((folder / name).read_bytes())
-    except FileNotFoundError:
-        return Piece(None, f"{name} is missing")
+        if not path.exists():
+            return Piece(None, f"{name} is missing")
+        if not path.is_file():  # reading a pipe would wait for ever
+            return Piece(None, f"{name} is no file", broken=True)
+        return Piece(path.read_bytes())
     except (OSError, ValueError) as error:
         return Piece(None, f"{name} cannot be read: {getattr(error, 'strerror', None) or error}", broken=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -141,6 +142,15 @@ def test_a_path_that_the_system_refuses_is_a_piece_that_cannot_be_read(build, lo
         edit_json(build / ARGS, {"flash_files": {"0x10000": "x" * 300}})
     said = as_json(build, code=1)
     assert "GATE-FILES" in [check["id"] for check in said["checks"] if check["blocks"]]
+
+
+@pytest.mark.parametrize("piece", [APP, BOOTLOADER, TABLE, OTADATA, CONFIG, ARGS])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_a_pipe_or_a_folder_in_place_of_a_file_is_not_read(build, piece, make):
+    (build / piece).unlink()
+    make(build / piece)
+    said = as_json(build, "--accept-missing", code=1)
+    assert next(check["found"] for check in said["checks"] if check["id"] == "GATE-FILES") == f"{piece} is no file"
 
 
 def test_an_app_alone_is_checked_as_far_as_it_goes(build, tmp_path):

@@ -69,6 +69,15 @@ def test_the_same_version_again(build, tmp_path):
     assert failing(build, shutil.copytree(build, tmp_path / "old")) == {"GATE-VERSION"}
 
 
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [("1.9.9", Status.WARNING), ("2.0.0-rc1", Status.WARNING), ("2.0.1", Status.PASSED), ("2.0-3-gabc", Status.PASSED)],
+)
+def test_a_version_number_that_goes_down_is_warned_of(build, tmp_path, version, status):
+    found = outcomes(good_build(tmp_path, version=version), build)["GATE-VERSION"]
+    assert (found.status, "goes down" in found.found) == (status, status is Status.WARNING)
+
+
 def test_another_project(previous, tmp_path):
     other = good_build(tmp_path, project="thermostat")
     assert failing(other, previous) == {"GATE-PROJECT"}
