@@ -15,7 +15,7 @@ from rig.crash.recording import Recording
 from rig.crash.replay import BootOnce, Replayed, locate, replay
 from rig.crash.sweep import story_of
 from rig.crash_show_command import find
-from rig.errors import UserError
+from rig.errors import NotApplicable, UserError
 from rig.evidence.records import Verdict
 from rig.evidence.report_page.text import clean
 from rig.idf.effects import Mutation
@@ -46,7 +46,10 @@ def run(config: Path, board: str | None, text: str, given: Path | None, *, insta
         if not install:
             demand_same_firmware(opened, found)
         booter = LiveBooter(opened, found.table)
-        replayed = replay(found, story, name, located, booter)
+        try:
+            replayed = replay(found, story, name, located, booter)
+        except NotApplicable as error:
+            raise UserError(error.what, board=section.name, hint=error.hint) from error
     if as_json:
         print(json.dumps(_as_json(replayed, section.name, booter.written), indent=2))
     _print(replayed, section.name, booter.written, screen)

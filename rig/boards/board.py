@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from rig.boards.console import Console
 from rig.boards.power import PowerSwitch
+from rig.boards.sparing import Sparing
 from rig.idf.effects import Mutation
 
 
@@ -161,7 +162,8 @@ class Board:
     `encryption_key`: of a chip whose flash is encrypted for good; None where a trial may choose one, or has none.
     `network` is None for a board without; `interrupt_gap_limits`: longest gaps in microseconds, by field of `Gaps`.
     `restarts` is None where the chip restarts by itself, as hardware does. `clock_rate`: so many seconds may pass for
-    the chip in one second of the host, at most.
+    the chip in one second of the host, at most. `sparing`: what must not run on it; None where nothing can be burnt
+    for good.
     """
 
     name: str
@@ -179,10 +181,16 @@ class Board:
     missing: Mapping[str, str] = field(default_factory=dict)
     restarts: Restarts | None = None
     clock_rate: float = 1.0
+    sparing: Sparing | None = None
 
     @property
     def capabilities(self) -> frozenset[str]:
         return frozenset(capability.value for capability in Capability) - set(self.missing)
+
+    def demand_harmless(self, image: bytes) -> None:
+        """NotApplicable for an image that would burn eFuses of this board which are to stay."""
+        if self.sparing is not None:
+            self.sparing.demand_image(image)
 
     def reset(self) -> None:
         """Pulse EN: the chip starts from flash. Not a power cut."""

@@ -18,14 +18,13 @@ from esptool.loader import ESPLoader
 
 from rig.boards.board import EfuseState
 from rig.boards.loader import LoaderFlash
+from rig.boards.sparing import EMULATED
 from rig.errors import BenchFault, NotApplicable, UserError
 from rig.idf.errors import FormatError
 from rig.idf.partitions import MAX_LENGTH, Partition, PartitionTable
 
 NAME = "SECURE_VERSION"
 BLOCK_WORDS = 8
-EMULATED = (1, 0x05)
-"""Type and subtype of the partition (ESP_PARTITION_SUBTYPE_DATA_EFUSE_EM)."""
 TABLE_OFFSET = 0x8000
 
 

@@ -34,9 +34,10 @@ from rig.boards.power_command import CommandPower, command_words
 from rig.boards.quiet_ports import NO_LINES as NO_LINES_ERRORS
 from rig.boards.quiet_ports import open_quietly
 from rig.boards.serial_ports import PortFinder, other_users, usb_ids, wanted_port
+from rig.boards.sparing import Sparing
 from rig.errors import BenchFault, UserError
 from rig.idf.errors import FormatError
-from rig.idf.flash_cipher import cipher_for
+from rig.idf.flash_cipher import PLAIN, cipher_for
 
 COMING_S = 0.1
 """How often a port that shall come with the power is looked for."""
@@ -68,9 +69,12 @@ def open_board(section: SerialBoardSection) -> Board:
     console = SerialConsole(name, port_opener(name, finder, section.baud), power)
     reset_line: ResetLine
     flash: FlashAccess
+    key = read_encryption_key(section)
+    cipher = PLAIN if key is None else cipher_for(section.chip, key)
+    sparing = Sparing(name, "emulated" if section.efuse == "virtual" else "stay", cipher)
     if _has_lines(section):
         reset_line = SerialResetLine(console)
-        flash = SerialFlash(console, section.chip, section.flash_baud, reset_line)
+        flash = SerialFlash(console, section.chip, section.flash_baud, reset_line, sparing)
     else:
         reset_line, flash = NoResetLine(name), NoFlash(name)
     return Board(
@@ -82,10 +86,11 @@ def open_board(section: SerialBoardSection) -> Board:
         reset_line=reset_line,
         power=power,
         efuse=_efuse(section, flash),
-        encryption_key=read_encryption_key(section),
+        encryption_key=key,
         network=_network(section),
         interrupt_gap_limits=section.interrupt_gap_limits.model_dump(exclude_none=True),
         missing=missing(section),
+        sparing=sparing,
     )
 
 
@@ -117,14 +122,16 @@ def _has_lines(section: SerialBoardSection) -> bool:
 
 def with_burning(board: Board, section: SerialBoardSection) -> Board:
     """The board with its eFuses to be burnt for good. UserError unless rig.toml says so as well."""
-    if section.efuse != "burn" or not isinstance(board.flash, LoaderFlash):
+    if section.efuse != "burn" or not isinstance(board.flash, SerialFlash):
         raise UserError(
             "--burn-efuses names a board that rig.toml does not give up for that",
             board=section.name,
             hint='a board that is meant to be spent has efuse = "burn" (docs/anti-rollback.md)',
         )
     lacks = {name: reason for name, reason in board.missing.items() if name != Capability.EFUSE}
-    return replace(board, efuse=BurntEfuse(board.flash), missing=lacks)
+    sparing = replace(board.flash.sparing, versions="spent")
+    flash = board.flash.with_sparing(sparing)
+    return replace(board, flash=flash, efuse=BurntEfuse(flash), missing=lacks, sparing=sparing)
 
 
 def _efuse(section: SerialBoardSection, flash: FlashAccess) -> EfuseAccess | None:
@@ -283,11 +290,16 @@ class SerialResetLine:
 
 
 class SerialFlash(LoaderFlash):
-    """Flash of a chip that is to be held in reset until the loader takes over."""
+    """Flash of a chip that is to be held in reset until the loader takes over, and whose eFuses are real."""
 
-    def __init__(self, console: Console, chip: str, baud: int, reset_line: SerialResetLine) -> None:
+    def __init__(self, console: Console, chip: str, baud: int, reset_line: SerialResetLine, sparing: Sparing) -> None:
         super().__init__(console, chip, baud)
+        self.sparing = sparing
         self._reset_line = reset_line
+
+    def with_sparing(self, sparing: Sparing) -> SerialFlash:
+        """The same flash of a board that gives up other things."""
+        return SerialFlash(self.console, self.chip, self.baud, self._reset_line, sparing)
 
     def read(self, offset: int, size: int) -> bytes:
         """As `LoaderFlash.read`; BenchFault if the chip has run since it was to be held in reset."""
@@ -297,6 +309,8 @@ class SerialFlash(LoaderFlash):
         return data
 
     def restore(self, regions: Mapping[int, bytes]) -> int:
+        """As `LoaderFlash.restore`. NotApplicable, and nothing written, for what would burn eFuses that are to stay."""
+        self.sparing.demand(regions)
         written = super().restore(regions)
         self._reset_line.taken()
         return written

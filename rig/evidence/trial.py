@@ -368,7 +368,9 @@ class Trial(LosingPower, Burning):
 
     def _image(self, image: str | bytes) -> bytes:
         _ = self.build  # without one there is no variant
-        return self.firmware.app(self._variant, image) if isinstance(image, str) else image
+        data = self.firmware.app(self._variant, image) if isinstance(image, str) else image
+        self.board.demand_harmless(data)
+        return data
 
     def _partition(self, name: str) -> Partition:
         for entry in self.build.table.entries:

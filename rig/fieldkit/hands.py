@@ -26,6 +26,9 @@ class Hands(Protocol):
     def install_but(self, begin: Beginning, kept: Partition) -> None:
         """The same, but for one partition whose content stays."""
 
+    def demand_harmless(self, image: bytes) -> None:
+        """NotApplicable for an image that would burn eFuses which are to stay."""
+
     def start(self) -> None:
         """By power-on where there is a switch, else by the reset line."""
 

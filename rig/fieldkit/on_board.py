@@ -55,8 +55,13 @@ class BoardHands:
     def _install(self, begin: Beginning, kept: Partition | None) -> None:
         if begin.build.boot_config.anti_rollback and self.board.efuse is None:
             raise NotApplicable("this board's eFuses are not to be burnt", board=self.name)
+        if self.board.encryption_key is not None:
+            raise NotApplicable("this board's flash is encrypted, and scenarios know no keys", board=self.name)
         self._handling.restore(begin.build, begin.content, kept, EfuseState(begin.secure_version, None))
         self._start = self.board.console.position
+
+    def demand_harmless(self, image: bytes) -> None:
+        self.board.demand_harmless(image)
 
     def start(self) -> None:
         self._handling.start_from_flash()

@@ -49,6 +49,8 @@ class SteppedSubject:
     def install(self, scenario: Scenario, idf_version: str) -> None:
         """NotApplicable for a build that there is not, or that may burn eFuses which are to stay."""
         begin = beginning(scenario, self._shelf)
+        if begin.build.sdkconfig.get("SECURE_FLASH_ENC_ENABLED") is True:
+            raise NotApplicable(f"variant {scenario.firmware.variant} encrypts flash, and scenarios know no keys")
         self._scenario, self._build = scenario, begin.build
         outcome = scenario.start.diagnostics
         if outcome is None:
@@ -109,6 +111,7 @@ class SteppedSubject:
     def _update(self, step: steps.Update) -> Done:
         self._demand_app()
         data = image_bytes(self._shelf, self._variant, step.image)
+        self.hands.demand_harmless(data)
         if step.stop_after is not None:
             limit = int(len(data) * step.stop_after)
             return self._call(lambda: self._give_up_after(data, limit))

@@ -13,6 +13,7 @@ from rig.boards.console import Console, open_quietly
 from rig.boards.inventory import SerialBoardSection
 from rig.boards.loader import LoaderFlash
 from rig.boards.serial import SerialFlash, SerialResetLine
+from rig.boards.sparing import Sparing
 from rig.errors import BenchFault, UserError
 from rig.idf.effects import SECTOR_SIZE
 from rig.virtual import port as virtual_port
@@ -176,7 +177,7 @@ class VirtualPort:
         self.url = virtual_port.plug(self.chip)
         self.console = Console(name, lambda: open_quietly(self.url), PATIENCE_S)
         self.reset_line = SerialResetLine(self.console)
-        self.flash = SerialFlash(self.console, "esp32c3", 921600, self.reset_line)
+        self.flash = SerialFlash(self.console, "esp32c3", 921600, self.reset_line, Sparing(name))
 
     def vanish(self):
         virtual_port.unplug(self.chip)

@@ -1,17 +1,23 @@
 """Every scenario of the catalogue on the model and on the virtual chip at once: both do what it expects."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rig.boards.sparing import Sparing
+from rig.errors import NotApplicable
 from rig.fieldkit.at_once import at_once_subject
 from rig.fieldkit.firmware import MadeToMeasure
 from rig.fieldkit.lockstep import walk_of
+from rig.fieldkit.on_board import board_subject
 from rig.fieldkit.on_model import ModelSubject
 from rig.fieldkit.play import differences, play
-from rig.fieldkit.scenario import load
+from rig.fieldkit.scenario import Expect, Firmware, Scenario, load
+from rig.fieldkit.steps import Boot, Image, Update
 from rig.fieldkit.subject import Done, NoApp
 from rig.virtual.firmware import VirtualFirmware
+from tests.rig.bench import virtual_bench
 
 SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.toml"))
 CASES = [(path, version) for path in SCENARIOS for version in load(path).idf_versions]
@@ -59,3 +65,25 @@ class TestAnAppThatNobodyTalksTo:
         running = subject.left()
         subject.close()
         assert subject.left() == running
+
+
+class TestABoardWhoseEfusesAreToStay:
+    """As an attached one: a scenario is refused before anything that burns them reaches it."""
+
+    @pytest.fixture
+    def subject(self, tmp_path):
+        with virtual_bench(tmp_path) as bench:
+            yield board_subject(replace(bench.board, sparing=Sparing(bench.board.name)), bench.shelf)
+
+    def test_an_update_that_burns_when_it_is_confirmed_is_not_sent(self, subject):
+        subject.install(Scenario(name="x", summary="x", steps=(Boot(),), expect=(Expect(),)), "v5.5")
+        subject.do(Boot())
+        with pytest.raises(NotApplicable, match="secure version 2"):
+            subject.do(Update(image=Image(version="2.0.0", variant="anti_rollback_2")))
+        assert subject.do(Update(image=Image(version="2.0.0", variant="anti_rollback"))).answer == "ESP_OK"
+
+    @pytest.mark.parametrize("variant", ["flash_encryption", "pre_encrypted_flash_encryption"])
+    def test_firmware_that_would_make_a_key_is_not_installed(self, subject, variant):
+        wanted = Scenario(name="x", summary="x", firmware=Firmware(variant=variant), steps=(Boot(),))
+        with pytest.raises(NotApplicable, match="encrypts flash"):
+            subject.install(wanted, "v5.5")
