@@ -324,6 +324,7 @@ def copy_build(build: FirmwareBuild, sdkconfig: Path, folder: Path, final: Path)
     """Copy what flashing, decoding a panic and checking need into `folder`, which will be called `final`."""
     source = build.path
     wanted = [Path("flasher_args.json"), Path("config", "sdkconfig.json"), Path("bootloader", "bootloader.elf")]
+    wanted += [Path("bootloader", "config", "sdkconfig.json")]
     wanted += [Path(os.path.relpath(path, source)) for path in build.flash_files.values()]
     wanted += [Path(f"{build.app_path.stem}.elf")]
     if outside := [path for path in wanted if path.parts[0] == ".."]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rig.gate import anti_rollback, compared, files, images, rollback, running, security, table, watched
+from rig.gate import anti_rollback, compared, described, files, images, rollback, running, security, table, watched
 from rig.gate.check import Check, Outcome
 from rig.gate.release import Release
 
@@ -12,6 +12,7 @@ CHECKS: tuple[Check, ...] = (
     files.chip,
     rollback.rollback,
     rollback.bootloader_config,
+    described.app_config,
     watched.rollback_watched,
     watched.fallback_confirm,
     rollback.validation,

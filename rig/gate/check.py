@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from rig.gate.release import CannotTell, NotAsked, Release
+from rig.gate.release import CannotTell, Malformed, NotAsked, Release
 
 
 class Status(StrEnum):
@@ -57,6 +57,8 @@ class Check:
         """Never raises for what a build may hold or lack."""
         try:
             return self.look(release)
+        except Malformed as trouble:
+            return failed(str(trouble))
         except CannotTell as missing:
             return Outcome(Status.NOT_DONE, str(missing))
         except NotAsked as why:

@@ -25,6 +25,8 @@ _SAME_RULES = (
     ("SECURE_FLASH_ENC_ENABLED",),
     ("EFUSE_VIRTUAL",),
 )
+_NO_LIMIT = (0, 0xFFFF)
+"""Highest revisions that limit nothing: an image without that field has 0 there."""
 _DATE_AT, _DATE_SIZE = 40, 24
 """esp_bootloader_desc_t.date_time."""
 
@@ -37,28 +39,37 @@ _DATE_AT, _DATE_SIZE = 40, 24
 )
 def version(release: Release) -> Outcome:
     desc = release.build.app_desc.value
-    if not desc.version:
+    if not desc.version.strip():
         return failed("the app has no version")
+    step, down = desc.version, ""
     if release.previous is not None:
-        before = release.previous.app_desc.value
-        if desc.version == before.version:
+        before = release.previous.app_desc.value.version
+        if desc.version == before:
             return failed(f"{desc.version}, as the previous release")
-    if re.search(r"-dirty$", desc.version):
-        return warning(f"{desc.version}: built from a tree with changes that are in no commit")
+        step = f"{before} → {desc.version}"
+        if _goes_down(before, desc.version):
+            down = "the number goes down; apps that compare versions refuse the update"
+    dirty = "built from a tree with changes that are in no commit" if desc.version.endswith("-dirty") else ""
+    if down or dirty:
+        return warning(f"{step}: {'; '.join(filter(None, (down, dirty)))}")
     if release.previous is None:
-        return passed(f"{desc.version}; no previous release was named to compare with (--previous BUILD_DIR)")
-    step = f"{before.version} → {desc.version}"
-    if _goes_down(before.version, desc.version):
-        return warning(f"{step}: the number goes down; apps that compare versions refuse the update")
+        return passed(f"{step}; no previous release was named to compare with (--previous BUILD_DIR)")
     return passed(step)
 
 
 def _goes_down(before: str, now: str) -> bool:
-    """No for versions without an order, as `git describe` makes them between tags."""
+    """No for versions without a number."""
+    old, new = _number(before), _number(now)
+    return old is not None and new is not None and new < old
+
+
+def _number(version: str) -> Version | None:
+    """The release that a version names or, as `git describe` has it, stands behind."""
     try:
-        return Version(now) < Version(before)
+        return Version(version.removesuffix("-dirty"))
     except InvalidVersion:
-        return False
+        found = re.match(r"v?\d+(\.\d+)*", version)
+        return Version(found[0]) if found else None
 
 
 @check(
@@ -167,8 +178,13 @@ def chip_same(release: Release) -> Outcome:
             f"it needs chip revision {_revision(new.min_revision)}, before {_revision(old.min_revision)}: older "
             "devices refuse it"
         )
-    if new.max_revision and (not old.max_revision or new.max_revision < old.max_revision):
-        return failed(f"it allows chips up to {_revision(new.max_revision)}, before {_revision(old.max_revision)}")
+    if new.max_revision not in _NO_LIMIT:
+        if old.max_revision in _NO_LIMIT:
+            return warning(
+                f"it allows chips up to {_revision(new.max_revision)}, before without a limit: newer devices refuse it"
+            )
+        if new.max_revision < old.max_revision:
+            return failed(f"it allows chips up to {_revision(new.max_revision)}, before {_revision(old.max_revision)}")
     return passed(f"{release.build.chip.title}, from revision {_revision(new.min_revision)}")
 
 
@@ -200,7 +216,8 @@ def flash_same(release: Release) -> Outcome:
     "GATE-SIGNATURE-KEY",
     title="The app is signed with a key of the previous release",
     reason="Devices trust the keys they have; an app signed with new ones only is refused by all of them.",
-    remedy="Sign with the old key too (espsecure sign-data --append-signatures), and retire it in a later release.",
+    remedy="Sign with the old key first. A second signature (espsecure sign-data --append-signatures) counts only with "
+    "hardware secure boot; without it the key of a fleet cannot be changed.",
 )
 def signature_key(release: Release) -> Outcome:
     old, new = release.before, release.build
@@ -214,6 +231,9 @@ def signature_key(release: Release) -> Outcome:
     now = signature.examine(new.app_file.value, scheme(old.settings.value))
     if now.trouble:
         return failed(now.trouble)
+    if not old.settings.value.on("SECURE_BOOT") and now.keys[0] != before.keys[0]:
+        # secure_boot_signatures_app.c: one block of the update counts, and the app's own first one is trusted
+        return failed("its first signature is by another key, and without secure boot no other counts")
     common = [key for key in now.keys if key in before.keys]
     return passed(f"key {common[0][:16]}…") if common else failed("it has none of the keys of the previous release")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from rig.gate.check import Outcome, check, failed, passed
+from rig.gate.check import Outcome, check, failed, passed, warning
 from rig.gate.pieces import ARGS, Piece, Pieces
 from rig.gate.release import CannotTell, Release
 
@@ -56,6 +56,12 @@ def layout(release: Release) -> Outcome:
     for (_, end, name), (offset, _, following) in pairwise(ends):
         if end > offset:
             return failed(f"{name} ends at {end:#x} and overlaps {following} at {offset:#x}")
+    configured = build.settings.value
+    if configured.knows("PARTITION_TABLE_OFFSET") and configured.number("PARTITION_TABLE_OFFSET") != build.table_offset:
+        return failed(
+            f"the table goes to {build.table_offset:#x}; the bootloader was told to look at "
+            f"{configured.number('PARTITION_TABLE_OFFSET'):#x} (CONFIG_PARTITION_TABLE_OFFSET)"
+        )
     _, end, name = ends[-1]
     if end > build.flash_size:
         return failed(f"{name} ends at {end:#x}, behind the flash's end at {build.flash_size:#x}")
@@ -70,11 +76,22 @@ def layout(release: Release) -> Outcome:
     slot = table.slot_at(app.offset)
     if slot is None:
         return failed(f"{app.file} goes to {app.offset:#x}, where no app partition starts")
+    beside = [stray for start, end, name in ends if (stray := _stray(build, start, end, name))]
+    if beside:
+        return failed("; ".join(beside))
     otadata = table.otadata_for_app
     if otadata is not None and "otadata" in names and build.section("otadata").offset != otadata.offset:
         return failed(
             f"otadata goes to {build.section('otadata').offset:#x}, but its partition is at {otadata.offset:#x}"
         )
+    others = [
+        f"{name} goes into {entry.slot}"
+        for start, _, name in ends
+        for entry in table.app_slots
+        if entry.offset <= start < entry.end and name != app.file
+    ]
+    if others:
+        return warning(f"{'; '.join(others)}: only {app.file} is looked into here")
     room = build.table_offset - build.bootloader_offset - len(build.bootloader_file.value)
     return passed(f"the app is flashed into {slot}; {room} bytes are free behind the bootloader")
 
@@ -98,6 +115,17 @@ def chip(release: Release) -> Outcome:
         others = ", ".join(f"{source} {name}" for source, name in said.items())
         return failed(f"{build.chip.name} (id {build.chip.chip_id}) is expected; otherwise says: {others}")
     return passed(f"all for {build.chip.name}")
+
+
+def _stray(build: Pieces, start: int, end: int, name: str) -> str:
+    """What is wrong with where a file goes; empty for one that lies within a partition, or before the first."""
+    entries = build.table.value.entries
+    if start < min((entry.offset for entry in entries), default=0):
+        return ""
+    for entry in entries:
+        if entry.offset <= start < entry.end:
+            return "" if end <= entry.end else f"{name} at {start:#x} ends at {end:#x}, behind {entry.label!r}"
+    return f"{name} goes to {start:#x}, where no partition is"
 
 
 def _left_out(build: Pieces, name: str) -> bool:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from rig.boards.flasher_args import FlashSection, FlashSettings, read_json
 from rig.errors import UserError
-from rig.gate.release import CannotTell
+from rig.gate.release import CannotTell, Malformed
 from rig.gate.settings import Settings
 from rig.idf.chips import CHIPS, Chip
 from rig.idf.config import BootConfig
@@ -25,6 +25,8 @@ T = TypeVar("T")
 ARGS, CONFIG, DESCRIPTION = "flasher_args.json", "config/sdkconfig.json", "project_description.json"
 BOOTLOADER_CONFIG = "bootloader/config/sdkconfig.json"
 """What the bootloader itself was configured with; `idf.py build` leaves it, a folder of release files rarely has it."""
+LONGEST = 0x8000000
+"""Bytes: 128 MB, the largest flash that ESP-IDF knows."""
 _USUAL = {
     "bootloader": "bootloader/bootloader.bin",
     "partition-table": "partition_table/partition-table.bin",
@@ -94,14 +96,14 @@ class Pieces:
         try:
             return FlashSection.model_validate(args[name])
         except ValidationError as error:
-            raise CannotTell(f"{ARGS}: {name}: {error.errors()[0]['msg']}") from None
+            raise Malformed(f"{ARGS}: {name}: {error.errors()[0]['msg']}") from None
 
     @property
     def flash_settings(self) -> FlashSettings:
         try:
             return FlashSettings.model_validate(self.args.value.get("flash_settings"))
         except ValidationError as error:
-            raise CannotTell(f"{ARGS}: flash_settings: {error.errors()[0]['msg']}") from None
+            raise Malformed(f"{ARGS}: flash_settings: {error.errors()[0]['msg']}") from None
 
     @property
     def flash_files(self) -> Mapping[int, str]:
@@ -110,9 +112,9 @@ class Pieces:
         try:
             found = {int(offset, 0): str(name) for offset, name in files.items()} if isinstance(files, dict) else {}
         except (TypeError, ValueError):
-            raise CannotTell(f"{ARGS}: an offset of flash_files is no number") from None
+            raise Malformed(f"{ARGS}: an offset of flash_files is no number") from None
         if not found:
-            raise CannotTell(f"{ARGS} has no flash_files")
+            raise Malformed(f"{ARGS} has no flash_files")
         return dict(sorted(found.items()))
 
     @property
@@ -134,7 +136,7 @@ class Pieces:
         if name is None:
             raise CannotTell(f"neither {ARGS} nor {CONFIG} says which chip this is for")
         if name not in CHIPS:
-            raise CannotTell(f"the chip {name!r} is not known; known: {', '.join(CHIPS)}")
+            raise Malformed(f"the chip {name!r} is not known; known: {', '.join(CHIPS)}")
         return CHIPS[name]
 
     @property
@@ -161,6 +163,10 @@ class Pieces:
         if self.args.held is not None and "bootloader" in self.args.held:
             return self.section("bootloader").offset
         return self.chip.bootloader_offset
+
+    @property
+    def bootloader_facts(self) -> Facts:
+        return _facts(self.bootloader_file.value)
 
     @property
     def idf_version(self) -> str:
@@ -226,6 +232,8 @@ def _json(folder: Path, name: str) -> Piece[Mapping[str, Any]]:
             return Piece(None, f"{name} is missing")
         if not path.is_file():
             return Piece(None, f"{name} is no file", broken=True)
+        if (size := path.stat().st_size) > LONGEST:
+            return Piece(None, f"{name} has {size} bytes, more than any build", broken=True)
         return Piece(read_json(path))
     except OSError as error:
         # `exists` raises for a folder above that may not be entered.
@@ -241,6 +249,8 @@ def _file(folder: Path, name: str) -> Piece[bytes]:
             return Piece(None, f"{name} is missing")
         if not path.is_file():  # reading a pipe would wait for ever
             return Piece(None, f"{name} is no file", broken=True)
+        if (size := path.stat().st_size) > LONGEST:
+            return Piece(None, f"{name} has {size} bytes, more than any flash", broken=True)
         return Piece(path.read_bytes())
     except (OSError, ValueError) as error:
         return Piece(None, f"{name} cannot be read: {getattr(error, 'strerror', None) or error}", broken=True)

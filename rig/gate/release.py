@@ -17,6 +17,10 @@ class CannotTell(Exception):
     """What a check needs is missing or unreadable; the text says what."""
 
 
+class Malformed(CannotTell):
+    """What a check needs is there and makes no sense; unlike what is missing, that cannot be accepted as a whole."""
+
+
 class NotAsked(Exception):
     """A check was left out because what it compares with was not named; the text says how to."""
 
@@ -44,7 +48,7 @@ def parse_margin(text: str) -> Margin:
     if number is None:
         raise UserError(f"margin {text!r} is neither a share nor a size", hint="as 10%, 65536, 0x10000 or 64K")
     unit = {"": 1, "k": 1024, "m": 1024 * 1024}[number[2].lower()]
-    return Margin(size=int(number[1], 0) * unit)
+    return Margin(size=int(number[1], 16 if number[1].startswith("0x") else 10) * unit)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rig.gate.check import Outcome, check, failed, passed, warning
 from rig.gate.pieces import BOOTLOADER_CONFIG, CONFIG, Pieces
-from rig.gate.release import Release
+from rig.gate.release import CannotTell, Release
 from rig.gate.settings import ANTI_ROLLBACK, ROLLBACK, Settings
 from rig.idf.config import LOG_LEVELS
 
@@ -73,8 +73,8 @@ def bootloader_config(release: Release) -> Outcome:
         return warning(
             "nothing in bootloader.bin says how it was configured: it has neither descriptor nor ESP-IDF's texts"
         )
-    if not shown:
-        seen.append("whether rollback is in it does not show: --board watches it")
+    if not shown and (release.watched is None or isinstance(release.watched, CannotTell)):
+        return warning("; ".join([*seen, "whether rollback is in it does not show: --board watches it"]))
     return passed("; ".join(seen))
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 
-from rig.gate.check import Outcome, check, failed, not_applicable, passed
-from rig.gate.release import Release
+from rig.gate.check import Outcome, check, failed, not_applicable, passed, warning
+from rig.gate.release import CannotTell, Release
 from rig.gate.rollback import INFO
 from rig.idf.config import LOG_LEVELS
 
 _TASK_WDT = ("ESP_TASK_WDT_INIT", "ESP_TASK_WDT", "TASK_WDT")
 """From v5.1, v4.4, and before (components/esp_system/sdkconfig.rename)."""
+_IDLE = tuple(f"{old}TASK_WDT_CHECK_IDLE_TASK_CPU{core}" for old in ("ESP_", "") for core in (0, 1))
 _INT_WDT = ("ESP_INT_WDT", "INT_WDT")
+_WITH_BROWNOUT = frozenset({"esp32", "esp32s2", "esp32s3", "esp32c2", "esp32c3", "esp32c6", "esp32h2"})
 _BROWNOUT = re.compile(r"(ESP(32\w*)?_)?BROWNOUT_DET")
 """ESP_BROWNOUT_DET from v5.0; ESP32_BROWNOUT_DET, ESP32C3_BROWNOUT_DET, … in v4.4."""
 
@@ -58,6 +60,8 @@ def task_wdt(release: Release) -> Outcome:
         return failed("the task watchdog is not started (CONFIG_ESP_TASK_WDT_INIT is off)")
     if not settings.on("ESP_TASK_WDT_PANIC", "TASK_WDT_PANIC"):
         return failed("CONFIG_ESP_TASK_WDT_PANIC is off: it prints and does not reset")
+    if settings.knows(*_IDLE) and not settings.on(*_IDLE):
+        return warning("it watches no idle task, so it sees only tasks that the app adds to it")
     if settings.knows("ESP_TASK_WDT_TIMEOUT_S"):
         return passed(f"the task watchdog is on, {settings.number('ESP_TASK_WDT_TIMEOUT_S')} s, with panic")
     return passed("the task watchdog is on, with panic")
@@ -82,8 +86,13 @@ def int_wdt(release: Release) -> Outcome:
     remedy="Set CONFIG_ESP_SYSTEM_PANIC_PRINT_REBOOT=y.",
 )
 def panic(release: Release) -> Outcome:
-    stops = release.build.settings.value.named_on("ESP_SYSTEM_PANIC_PRINT_HALT", "ESP_SYSTEM_PANIC_GDBSTUB")
-    return failed(f"{' and '.join(stops)} is on") if stops else passed("a panic restarts the chip")
+    settings = release.build.settings.value
+    stops = settings.named_on("ESP_SYSTEM_PANIC_PRINT_HALT", "ESP_SYSTEM_PANIC_GDBSTUB")
+    if stops:
+        return failed(f"{' and '.join(stops)} is on")
+    if not settings.on("ESP_SYSTEM_PANIC_PRINT_REBOOT", "ESP_SYSTEM_PANIC_SILENT_REBOOT"):
+        raise CannotTell("sdkconfig does not say what a panic does (CONFIG_ESP_SYSTEM_PANIC_*)")
+    return passed("a panic restarts the chip")
 
 
 @check(
@@ -95,6 +104,8 @@ def panic(release: Release) -> Outcome:
 def brownout(release: Release) -> Outcome:
     settings = release.build.settings.value
     names = [name for name in settings.values if _BROWNOUT.fullmatch(name)]
+    if not names and release.build.chip.name in _WITH_BROWNOUT:
+        raise CannotTell("sdkconfig says nothing of it (CONFIG_ESP_BROWNOUT_DET), and this chip has one")
     if not names:
         return not_applicable("sdkconfig has no setting for it, as of chips without one")
     if settings.on(*names):

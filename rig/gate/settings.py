@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rig.gate.release import CannotTell
+from rig.gate.release import CannotTell, Malformed
 
 _ON, _OFF = (True, "y"), (False, None, "n", "")
 
 
 class Settings:
-    """`source` names the file in messages. Values of the wrong kind are CannotTell."""
+    """`source` names the file in messages. Values of the wrong kind are Malformed."""
 
     def __init__(self, values: Mapping[str, Any], source: str) -> None:
         self.values = values
@@ -30,19 +30,24 @@ class Settings:
         return any(name in self.values for name in names)
 
     def number(self, name: str) -> int:
+        """CannotTell if it is not there."""
         value = self.values.get(name)
         if value is None:
             raise CannotTell(f"{self.source} has no {name}")
         try:
-            return int(value, 0) if isinstance(value, str) else int(value)
-        except (TypeError, ValueError, OverflowError):
-            raise CannotTell(f"{self.source}: {name} is {value!r}; a number is needed") from None
+            if isinstance(value, str):
+                return int(value, 0)
+        except ValueError:
+            pass
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        raise Malformed(f"{self.source}: {name} is {value!r}; a number is needed")
 
     def text(self, name: str) -> str:
         """Empty if it is not there."""
         value = self.values.get(name, "")
         if not isinstance(value, str):
-            raise CannotTell(f"{self.source}: {name} is {value!r}; text is needed")
+            raise Malformed(f"{self.source}: {name} is {value!r}; text is needed")
         return value
 
     def _flag(self, name: str) -> bool:
@@ -52,7 +57,7 @@ class Settings:
                 return True
             if value in _OFF:
                 return False
-        raise CannotTell(f"{self.source}: {name} is {value!r}; allowed: true, false")
+        raise Malformed(f"{self.source}: {name} is {value!r}; allowed: true, false")
 
 
 ROLLBACK = ("BOOTLOADER_APP_ROLLBACK_ENABLE", "APP_ROLLBACK_ENABLE")

@@ -12,6 +12,10 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
+from rig.idf.memory import FlashImage
+from rig.idf.signature import image_length
+from rig.idf.signature_block import signature_offset
+
 Scheme = Literal["rsa", "ecdsa", "v1"]
 SECTOR, BLOCK, BLOCKS = 0x1000, 1216, 3
 _V1_SIZE, _V1_VERSION = 68, bytes(4)
@@ -33,6 +37,9 @@ def examine(image: bytes, scheme: Scheme) -> Found:
         return Found() if good else Found(trouble="no signature of version 1 in its last 68 bytes")
     if len(image) <= SECTOR or len(image) % SECTOR:
         return Found(trouble="it is not signed: its length is no multiple of 4096, so it has no signature sector")
+    place, last = _place(image), len(image) - SECTOR
+    if place is not None and place != last:
+        return Found(trouble=f"devices look for its signature at {place:#x}; its last one is at {last:#x}")
     blocks = [image[-SECTOR + number * BLOCK :][:BLOCK] for number in range(BLOCKS)]
     blocks = [block for block in blocks if block.startswith(b"\xe7")]
     if not blocks:
@@ -41,6 +48,12 @@ def examine(image: bytes, scheme: Scheme) -> Found:
     if any(block[1] != wanted for block in blocks):
         return Found(trouble=f"a signature block is of version {blocks[0][1]}; {scheme} has {wanted}")
     return _verified(image, blocks, scheme)
+
+
+def _place(image: bytes) -> int | None:
+    """Where the image's own length puts the signature sector (secure_boot_signatures_app.c); None if it is broken."""
+    length = image_length(FlashImage(image), 0)
+    return None if length is None else signature_offset(length)
 
 
 def _verified(image: bytes, blocks: Sequence[bytes], scheme: Scheme) -> Found:

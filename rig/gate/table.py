@@ -53,6 +53,9 @@ def ota_slots(release: Release) -> Outcome:
     if table.ota_count_app != len(slots):
         names = ", ".join(str(entry.slot) for entry in slots)
         return failed(f"the OTA slots are {names}; they must be numbered ota_0, ota_1, … without gap, each once")
+    fixed = [str(entry.slot) for entry in slots if entry.readonly]
+    if fixed:
+        return failed(f"{' and '.join(fixed)} is read-only: no update can be written there")
     sizes = {entry.size for entry in slots}
     if len(sizes) > 1:
         each = ", ".join(f"{entry.slot} {entry.size:#x}" for entry in slots)
@@ -73,6 +76,12 @@ def otadata(release: Release) -> Outcome:
         return failed(f"{len(found)} otadata partitions; allowed: one")
     if found[0].size != OTADATA_SIZE:
         return failed(f"otadata has {found[0].size:#x} bytes; it must have {OTADATA_SIZE:#x}")
+    if found[0].readonly:
+        return failed("otadata is read-only: no slot could be chosen, no app confirmed")
+    if build.args.held is not None and found[0].offset not in build.flash_files:
+        return failed(
+            f"nothing is flashed to it at {found[0].offset:#x}: a chip that was used before keeps its entries"
+        )
     data = build.otadata_file.value
     if data != b"\xff" * OTADATA_SIZE:
         return failed(f"what is flashed to otadata is not {OTADATA_SIZE:#x} bytes of 0xFF")

@@ -23,6 +23,7 @@ from tests.rig.gate.builds import (
     ARGS,
     BOOTLOADER,
     CONFIG,
+    MISSING,
     OTADATA,
     TABLE,
     configure,
@@ -58,7 +59,7 @@ def as_json(*arguments, code):
 
 def test_a_good_build_may_ship(build):
     text = gate(build, code=0).stdout
-    assert "may ship: 2 warning" in text
+    assert "may ship: 4 warning" in text
     assert "must not" not in text
 
 
@@ -153,6 +154,28 @@ def test_a_pipe_or_a_folder_in_place_of_a_file_is_not_read(build, piece, make):
     assert next(check["found"] for check in said["checks"] if check["id"] == "GATE-FILES") == f"{piece} is no file"
 
 
+def test_a_file_larger_than_any_flash_is_not_read(build):
+    with (build / APP).open("r+b") as file:
+        file.truncate(20 << 30)
+    said = as_json(build, "--accept-missing", code=1)
+    assert "more than any flash" in next(each["found"] for each in said["checks"] if each["id"] == "GATE-FILES")
+
+
+@pytest.mark.parametrize(
+    ("piece", "change", "check"),
+    [
+        (CONFIG, {"BOOTLOADER_APP_ROLLBACK_ENABLE": "true"}, "GATE-ROLLBACK"),
+        (ARGS, {"flash_files": {"zzz": APP}}, "GATE-LAYOUT"),
+        (ARGS, {"flash_files": MISSING}, "GATE-LAYOUT"),
+        (ARGS, {"otadata": {"offset": "otadata", "file": OTADATA}}, "GATE-LAYOUT"),
+    ],
+)
+def test_what_makes_no_sense_is_not_accepted_as_missing(build, piece, change, check):
+    edit_json(build / piece, change)
+    said = as_json(build, "--accept-missing", code=1)
+    assert check in [each["id"] for each in said["checks"] if each["blocks"]]
+
+
 def test_an_app_alone_is_checked_as_far_as_it_goes(build, tmp_path):
     alone = tmp_path / "alone"
     alone.mkdir()
@@ -192,6 +215,7 @@ def test_wrong_use_is_explained(build, arguments, why):
     [
         ("0", 0),
         ("65536", 65536),
+        ("010", 10),
         ("0x10000", 65536),
         ("64K", 65536),
         ("1M", 1 << 20),

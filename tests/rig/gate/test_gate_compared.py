@@ -42,6 +42,9 @@ ALONE = {
 }
 
 
+CODE = (("irom", bytes(64)), ("iram", bytes(64)))
+
+
 @pytest.fixture(scope="module")
 def previous(tmp_path_factory):
     return good_build(tmp_path_factory.mktemp("previous"), version="1.0.0")
@@ -71,11 +74,27 @@ def test_the_same_version_again(build, tmp_path):
 
 @pytest.mark.parametrize(
     ("version", "status"),
-    [("1.9.9", Status.WARNING), ("2.0.0-rc1", Status.WARNING), ("2.0.1", Status.PASSED), ("2.0-3-gabc", Status.PASSED)],
+    [
+        ("1.9.9", Status.WARNING),
+        ("1.9.9-dirty", Status.WARNING),
+        ("v1.9-5-gabc", Status.WARNING),
+        ("2.0.0-rc1", Status.WARNING),
+        ("2.0.1", Status.PASSED),
+        ("2.0-3-gabc", Status.PASSED),
+        ("nightly", Status.PASSED),
+    ],
 )
 def test_a_version_number_that_goes_down_is_warned_of(build, tmp_path, version, status):
     found = outcomes(good_build(tmp_path, version=version), build)["GATE-VERSION"]
     assert (found.status, "goes down" in found.found) == (status, status is Status.WARNING)
+
+
+@pytest.mark.parametrize("limit", [0, 0xFFFF])
+def test_a_previous_app_for_chips_of_any_revision(build, previous, limit):
+    (previous / APP).write_bytes(build_image(chip="esp32c3", version="1.0.0", max_revision=limit, segments=CODE))
+    found = outcomes(build, previous)["GATE-CHIP-SAME"]
+    assert found.status is Status.WARNING
+    assert "before without a limit" in found.found
 
 
 def test_another_project(previous, tmp_path):
@@ -118,7 +137,7 @@ def test_a_bootloader_that_differs_is_warned_of_unless_only_its_build_time_does(
 
 
 def test_an_app_that_old_chips_refuse(build, previous):
-    (build / APP).write_bytes(build_image(chip="esp32c3", version="2.0.0", min_revision=4))
+    (build / APP).write_bytes(build_image(chip="esp32c3", version="2.0.0", min_revision=4, segments=CODE))
     assert failing(build, previous) == {"GATE-CHIP-SAME"}
 
 

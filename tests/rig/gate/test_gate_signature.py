@@ -126,6 +126,23 @@ def test_the_next_release_needs_a_key_that_devices_know(build, keys, scheme, tmp
     assert failing(build, old) == {"GATE-SIGNATURE-KEY"}
 
 
+def test_without_secure_boot_only_the_first_signature_counts(build, keys, scheme, tmp_path):
+    old = tmp_path / "old"
+    good_build(old, version="1.0.0")
+    configure(old, SECURE_SIGNED_APPS_NO_SECURE_BOOT=True, **{SCHEME[scheme]: True})
+    sign(old / APP, keys[scheme, 1])
+    sign(build / APP, keys[scheme, 2])
+    sign(build / APP, keys[scheme, 1], append=True)
+    assert failing(build, old) == {"GATE-SIGNATURE-KEY"}
+
+
+def test_a_signature_where_no_device_looks(build, keys, scheme):
+    (build / APP).write_bytes((build / APP).read_bytes() + b"\xff" * 0x2000)
+    sign(build / APP, keys[scheme, 1])
+    assert "devices look for its signature at" in outcomes(build)["GATE-SIGNATURE"].found
+    assert failing(build) == {"GATE-SIGNATURE"}
+
+
 def test_secure_boot_wants_bootloader_and_app_signed_with_one_key(tmp_path, keys):
     build = good_build(tmp_path / "build")
     configure(build, SECURE_BOOT=True, SECURE_BOOT_V2_ENABLED=True, SECURE_SIGNED_APPS_RSA_SCHEME=True)
