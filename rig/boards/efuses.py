@@ -25,7 +25,8 @@ from rig.idf.partitions import MAX_LENGTH, Partition, PartitionTable
 
 NAME = "SECURE_VERSION"
 BLOCK_WORDS = 8
-TABLE_OFFSET = 0x8000
+TABLE_OFFSETS = range(0x8000, 0x11000, 0x1000)
+"""CONFIG_PARTITION_TABLE_OFFSET: 0x8000 by default; further up for bootloaders that need more room."""
 
 
 class Field(NamedTuple):
@@ -54,6 +55,8 @@ class Block(NamedTuple):
 
 
 class Layout(NamedTuple):
+    """Of one chip: its anti-rollback field, and every block by number."""
+
     field: Field
     blocks: tuple[Block, ...]
 
@@ -93,6 +96,7 @@ class LoaderEfuse:
         return self.flash.console.board
 
     def secure_version(self) -> int:
+        """Bits set in the chip's own field; BenchFault if the loader cannot be reached."""
         return self.flash.in_loader(self.read)
 
     def read(self, esp: ESPLoader) -> int:
@@ -102,6 +106,7 @@ class LoaderEfuse:
 
     @property
     def field(self) -> Field:
+        """Of this chip, as espefuse knows it."""
         return layout(self.flash.chip).field
 
     def demand_fits(self, version: int) -> None:
@@ -120,6 +125,7 @@ class BurntEfuse(LoaderEfuse):
         self.spent: list[int] = []
 
     def secure_version(self) -> int:
+        """As `LoaderEfuse.secure_version`; kept among what was read."""
         self.spent.append(super().secure_version())
         return self.spent[-1]
 
@@ -170,6 +176,8 @@ class EmulatedEfuse(LoaderEfuse):
         self.flash.in_loader(write)
 
     def secure_version(self) -> int:
+        """Of the partition, or of the chip where the partition is erased, as firmware has it."""
+
         def read(esp: ESPLoader) -> int:
             field, part = self.field, self._partition(esp)
             size = len(layout(self.flash.chip).blocks) * BLOCK_WORDS * 4
@@ -186,11 +194,7 @@ class EmulatedEfuse(LoaderEfuse):
         return words + [0] * (BLOCK_WORDS - len(words))
 
     def _partition(self, esp: ESPLoader) -> Partition:
-        try:
-            table = PartitionTable.from_binary(_read(esp, TABLE_OFFSET, MAX_LENGTH))
-        except FormatError as error:
-            raise UserError(f"the partition table in flash cannot be read: {error}", board=self.board) from error
-        for entry in table.entries:
+        for entry in self._table(esp).entries:
             if (entry.type, entry.subtype) == EMULATED:
                 return entry
         raise UserError(
@@ -198,6 +202,15 @@ class EmulatedEfuse(LoaderEfuse):
             board=self.board,
             hint="build the variants with _emulated at the end of their name",
         )
+
+    def _table(self, esp: ESPLoader) -> PartitionTable:
+        """Where it begins is set by CONFIG_PARTITION_TABLE_OFFSET; the bootloader in flash does not tell it."""
+        for offset in TABLE_OFFSETS:
+            try:
+                return PartitionTable.from_binary(_read(esp, offset, MAX_LENGTH))
+            except FormatError:
+                continue
+        raise UserError("no partition table in flash can be read", board=self.board, hint="flash the board again")
 
 
 def _read(esp: ESPLoader, offset: int, size: int) -> bytes:

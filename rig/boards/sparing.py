@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 from rig.errors import NotApplicable
 from rig.idf.effects import SECTOR_SIZE
 from rig.idf.errors import FormatError
-from rig.idf.flash_cipher import PLAIN, FlashCipher
+from rig.idf.flash_cipher import BLOCK, PLAIN, FlashCipher
 from rig.idf.image import AppDesc
 from rig.idf.image_check import DESC_AT, MAGIC
 from rig.idf.partitions import MAX_LENGTH, PartitionTable
@@ -63,7 +63,7 @@ def burners(regions: Mapping[int, bytes], cipher: FlashCipher = PLAIN) -> Iterat
     for offset, data in _sectors(regions):
         seen = [data[:HEAD]]
         if cipher is not PLAIN:
-            seen.append(cipher.decrypt(offset, data[:HEAD]))
+            seen.append(_deciphered(cipher, offset, data[:HEAD]))
         for head in seen:
             if head[:1] != bytes([MAGIC]):
                 continue
@@ -115,6 +115,10 @@ def _sectors(regions: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
             yield offset + start, bytes(view[start : start + size])
 
 
+def _deciphered(cipher: FlashCipher, offset: int, data: bytes) -> bytes:
+    return cipher.decrypt(offset, data[: len(data) // BLOCK * BLOCK])
+
+
 def _key_feature(bootloader: bytes) -> str | None:
     try:
         features = Features.find(bootloader)
@@ -130,7 +134,7 @@ def _emulates(regions: Mapping[int, bytes], cipher: FlashCipher) -> bool:
     """Whether the table has the partition; content without a table lies beside one that was looked at before."""
     tables = []
     for offset, data in _sectors(regions):
-        for content in (data[:MAX_LENGTH], cipher.decrypt(offset, data[:MAX_LENGTH])):
+        for content in (data[:MAX_LENGTH], _deciphered(cipher, offset, data[:MAX_LENGTH])):
             if content.startswith(_TABLE):
                 tables.append(content)
     return not tables or any(_has_emulated(table) for table in tables)

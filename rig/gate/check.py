@@ -28,18 +28,22 @@ class Outcome(NamedTuple):
 
 
 def passed(found: str) -> Outcome:
+    """As it should be."""
     return Outcome(Status.PASSED, found)
 
 
 def warning(found: str) -> Outcome:
+    """A person should know it; it does not stop the release."""
     return Outcome(Status.WARNING, found)
 
 
 def failed(found: str) -> Outcome:
+    """Stops the release."""
     return Outcome(Status.FAILED, found)
 
 
 def not_applicable(found: str) -> Outcome:
+    """This release has nothing of the kind."""
     return Outcome(Status.NOT_APPLICABLE, found)
 
 

@@ -100,6 +100,7 @@ class Pieces:
 
     @property
     def flash_settings(self) -> FlashSettings:
+        """Of flasher_args.json; Malformed if they make no sense."""
         try:
             return FlashSettings.model_validate(self.args.value.get("flash_settings"))
         except ValidationError as error:
@@ -132,6 +133,7 @@ class Pieces:
 
     @property
     def chip(self) -> Chip:
+        """The first that anything names; CannotTell if nothing does."""
         name = next(iter(self.targets.values()), None)
         if name is None:
             raise CannotTell(f"neither {ARGS} nor {CONFIG} says which chip this is for")
@@ -166,6 +168,7 @@ class Pieces:
 
     @property
     def bootloader_facts(self) -> Facts:
+        """FormatError where the file does not start like an image."""
         return _facts(self.bootloader_file.value)
 
     @property
