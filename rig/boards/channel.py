@@ -40,5 +40,6 @@ class ConsoleChannel:
                     return line
             elif self._power_lost():
                 raise PowerLost
-            elif time.monotonic() >= deadline:
+            # also of a board that never falls silent
+            if time.monotonic() >= deadline:
                 raise TimeoutError

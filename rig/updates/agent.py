@@ -25,7 +25,7 @@ from rig.updates.agent_results import (
     TableInfo,
     UpdateStarted,
 )
-from rig.updates.agent_rules import OPTIONAL_RULES, RULES, SHORT, Rule
+from rig.updates.agent_rules import MOST_RESETS, OPTIONAL_RULES, RESET, RULES, SHORT, Rule
 from rig.updates.agent_url import AS_USUAL, PIECE, UrlOptions, UrlUpdate
 
 OUTCOMES = ("pass", "fail", "hang", "panic", "watchdog", "reboot", "delay", "manual")
@@ -292,7 +292,7 @@ class Agent:
         """The next event of that name from here on in the console; AgentTimeout after `timeout` seconds."""
         line, heard = self._wait(lambda line: line.is_event and line.word == name, timeout)
         if line is None:
-            raise self._silence(f"no event {name!r} within {timeout:g} s", heard)
+            raise self._silence(f"no event {name!r} within {timeout:g} s or {MOST_RESETS} resets", heard)
         return Event(line.word, line.fields)
 
     def wait_ready(self, timeout: float) -> Event:
@@ -348,11 +348,14 @@ class Agent:
         return self._last_id
 
     def _wait(self, wanted: Callable[[Line], bool], timeout: float) -> tuple[Line | None, bool]:
-        heard = False
+        heard, resets = False, 0
 
         def accept(raw: bytes) -> bool:
-            nonlocal heard
+            nonlocal heard, resets
             heard = True
+            resets += RESET in raw
+            if resets > MOST_RESETS:
+                raise TimeoutError
             line = parse_line(raw)
             return line is not None and wanted(line)
 

@@ -13,6 +13,10 @@ class Rule(NamedTuple):
     limit: float
 
 
+RESET = b"rst:0x"
+"""In the line that the ROM of every chip prints after a reset."""
+MOST_RESETS = 200
+"""So many while one thing is waited for: this board does nothing else, and each of its boots has to be judged."""
 _QUERY = Rule(True, 3.0)
 _IMAGE_QUERY = Rule(True, 10.0)
 SHORT = Rule(False, 10.0)

@@ -121,3 +121,11 @@ def test_writing_reaches_the_board_as_long_as_it_has_power(console, channel):
     with pytest.raises(PowerLost):
         channel.write(b"nobody hears this\n")
     assert console.sent == b"hello\n"
+
+
+def test_a_console_that_never_falls_silent_is_waited_for_no_longer_than_asked(console):
+    for second in range(100):
+        console.says(second / 10, b"not this\n")
+    with pytest.raises(TimeoutError):
+        ConsoleChannel(console, console.has_lost_power).expect_line(lambda line: False, 2.0)
+    assert len(console.due) >= 79

@@ -199,6 +199,13 @@ def test_events_are_waited_for_by_name():
         agent.wait_ready(1)
 
 
+def test_a_board_that_does_nothing_but_reset_is_not_waited_for():
+    script = Script()
+    script.console = [b"rst:0x3 (LP_SW_RESET),boot:0xc"] * 300 + [event("start", boot="4")]
+    with pytest.raises(AgentTimeout, match="or 200 resets"):
+        Agent(script).wait_event("start", 1)
+
+
 def test_raw_otadata_must_be_thirty_two_bytes():
     with pytest.raises(FirmwareFault, match="32 bytes"):
         Agent(Script(ok(offset="0xd000", entry0="ff" * 31, entry1="ff" * 32))).otadata()
