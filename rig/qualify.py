@@ -33,8 +33,8 @@ NO_PLUGINS = ("-p", "no:pytest_embedded", "-p", "no:hypothesispytest", "-p", "no
 PYTEST = (sys.executable, "-m", "pytest", "-q", "--color=no", "-o", "timeout_func_only=true", *NO_PLUGINS)
 """pytest-embedded is used as a library. Its plugin forks a process in every worker, which keeps the pipe to xdist open
 when the worker dies: xdist would wait for it for ever. Hypothesis' plugin takes longer to load than all the rest.
-pytest's cache would be written by all boards at once. A timeout that ends more than the test itself would end the worker
-while it judges what the board did."""
+pytest's cache would be written by all boards at once. A timeout of more than the test itself would end the worker while
+it judges what the board did."""
 NOTHING_SELECTED = 5
 FINISHED = (0, 1, NOTHING_SELECTED)
 """pytest's exit codes for having run to the end: all passed, some failed, none fitted."""
