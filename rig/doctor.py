@@ -11,6 +11,7 @@ import io
 import platform
 import re
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -274,6 +275,21 @@ def _flash_key(subject: Subject) -> str | Note:
     return f"{section.encryption_key} is one for {section.chip}"
 
 
+def _wifi(subject: Subject) -> str | Note:
+    """The update server has to listen on an address that the board reaches, so that must be one of this machine's."""
+    section: SerialBoardSection = subject.section
+    if section.wifi is None:
+        return Note("no access point, so tests over the network are skipped", "docs/network.md, `wifi`")
+    try:
+        with contextlib.closing(socket.create_server((section.wifi.host, 0))):
+            return f"{section.wifi.host}, through {section.wifi.ssid}"
+    except OSError as error:
+        raise UserError(
+            f"no server can listen on {section.wifi.host}: {error.strerror or error}",
+            hint="`host` of wifi is this machine's address in the board's network",
+        ) from error
+
+
 def _nothing(_: Subject) -> str:
     return "nothing to install: it is simulated in this program"
 
@@ -282,6 +298,13 @@ TOOLS: Mapping[str, Check] = {"Python": _python, "esptool": _esptool, "ESP-IDF":
 BOARDS: Mapping[str, Mapping[str, Check]] = {
     "virtual": {"needs": _nothing},
     "qemu": {"QEMU": _qemu, "builds": _builds},
-    "serial": {"port": _port, "chip": _chip, "builds": _builds, "power": _power, "flash key": _flash_key},
+    "serial": {
+        "port": _port,
+        "chip": _chip,
+        "builds": _builds,
+        "power": _power,
+        "flash key": _flash_key,
+        "Wi-Fi": _wifi,
+    },
 }
 """What is checked for each kind of board, in this order."""

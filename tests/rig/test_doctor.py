@@ -357,6 +357,17 @@ def test_a_flash_encryption_key_is_looked_at_before_a_test_needs_it(bench, key, 
     assert (found["state"], said in found["text"]) == (state, True), found
 
 
+@pytest.mark.parametrize(
+    ("host", "state", "said"),
+    [("127.0.0.1", "ok", "through lab"), ("192.0.2.1", "missing", "no server can listen on 192.0.2.1")],
+)
+def test_the_address_that_a_board_loads_updates_from_is_one_of_this_machine(bench, host, state, said):
+    wifi = f'wifi = {{ ssid = "lab", password = "secret", host = "{host}" }}\n'
+    found = examined(attached("/dev/no-such", wifi), code=3)["attached"]["Wi-Fi"]
+    assert (found["state"], said in found["text"]) == (state, True), found
+    assert "secret" not in str(found)
+
+
 # every kind
 
 
