@@ -39,7 +39,9 @@ def watched(config: Path, board: str, pieces: Pieces) -> Sights | CannotTell:
             return watch(section.name, build, booter)
     except CannotTell as error:
         return error
-    except (BenchFault, NotApplicable) as error:
+    except NotApplicable as error:
+        return CannotTell(f"board {section.name}: {error.what}; name a QEMU board")
+    except BenchFault as error:
         return CannotTell(str(error))
 
 

@@ -30,11 +30,10 @@ COMPLAINT_LINES = 40
 LOG = "pytest.log"
 """What pytest itself printed, in the folder of its board."""
 NO_PLUGINS = ("-p", "no:pytest_embedded", "-p", "no:hypothesispytest", "-p", "no:cacheprovider")
-PYTEST = (sys.executable, "-m", "pytest", "-q", "--color=no", "-o", "timeout_func_only=true", *NO_PLUGINS)
+PYTEST = (sys.executable, "-m", "pytest", "-q", "--color=no", *NO_PLUGINS)
 """pytest-embedded is used as a library. Its plugin forks a process in every worker, which keeps the pipe to xdist open
 when the worker dies: xdist would wait for it for ever. Hypothesis' plugin takes longer to load than all the rest.
-pytest's cache would be written by all boards at once. A timeout of more than the test itself would end the worker while
-it judges what the board did."""
+pytest's cache would be written by all boards at once."""
 NOTHING_SELECTED = 5
 FINISHED = (0, 1, NOTHING_SELECTED)
 """pytest's exit codes for having run to the end: all passed, some failed, none fitted."""

@@ -207,9 +207,11 @@ class EmulatedEfuse(LoaderEfuse):
         """Where it begins is set by CONFIG_PARTITION_TABLE_OFFSET; the bootloader in flash does not tell it."""
         for offset in TABLE_OFFSETS:
             try:
-                return PartitionTable.from_binary(_read(esp, offset, MAX_LENGTH))
+                table = PartitionTable.from_binary(_read(esp, offset, MAX_LENGTH))
             except FormatError:
                 continue
+            if table.entries:
+                return table
         raise UserError("no partition table in flash can be read", board=self.board, hint="flash the board again")
 
 

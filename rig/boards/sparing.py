@@ -28,21 +28,22 @@ HEAD = 512
 """Bytes in which an app's descriptor lies, and a multiple of a cipher's unit."""
 EMULATED = (1, 0x05)
 """Type and subtype of the partition for emulated eFuses (ESP_PARTITION_SUBTYPE_DATA_EFUSE_EM)."""
-KEY_TEXTS = {
+KEY_TEXTS: Mapping[bytes, Literal["flash encryption", "secure boot"]] = {
+    b"secure_boot": "secure boot",
     b"flash encryption": "flash encryption",
     b"flash_encrypt": "flash encryption",
-    b"secure_boot": "secure boot",
 }
+"""The first that is found counts: a chip whose flash is encrypted has one of the two keys only."""
 APP_ALIGNMENT = 0x10000
 _TABLE = b"\xaa\x50"
 Versions = Literal["stay", "emulated", "spent"]
 
 
 class Burner(NamedTuple):
-    """One thing that burns eFuses; `what` as a person calls it. `key`: a key and its settings, not a version."""
+    """One thing that burns eFuses: `what` as a person calls it, `burns` which of them."""
 
     what: str
-    key: bool = False
+    burns: Literal["secure version", "flash encryption", "secure boot"]
 
 
 def burner_in(image: bytes) -> Burner | None:
@@ -53,23 +54,23 @@ def burner_in(image: bytes) -> Burner | None:
     if desc is not None:
         if desc.secure_version == 0:
             return None
-        return Burner(f"an app with secure version {desc.secure_version} burns it when it is confirmed")
+        return Burner(
+            f"an app with secure version {desc.secure_version} burns it when it is confirmed", "secure version"
+        )
     feature = _key_feature(image)
-    return None if feature is None else Burner(f"a bootloader with {feature} burns a key at its first boot", key=True)
+    return None if feature is None else Burner(f"a bootloader with {feature} burns a key at its first boot", feature)
 
 
 def burners(regions: Mapping[int, bytes], cipher: FlashCipher = PLAIN) -> Iterator[Burner]:
     """Every one in flash content by flash offset in bytes, as a chip with that cipher reads it."""
     for offset, data in _sectors(regions):
-        seen = [data[:HEAD]]
-        if cipher is not PLAIN:
-            seen.append(_deciphered(cipher, offset, data[:HEAD]))
-        for head in seen:
+        for reads in (PLAIN,) if cipher is PLAIN else (PLAIN, cipher):
+            head = _deciphered(reads, offset, data[:HEAD])
             if head[:1] != bytes([MAGIC]):
                 continue
-            # A bootloader's texts lie far behind its head; in ciphertext nothing is found, nor is it needed: that
-            # chip has its key.
-            found = burner_in(head if AppDesc.find(head[DESC_AT:]) else data)
+            # A bootloader's texts lie far behind its head, an app's descriptor in it.
+            app = AppDesc.find(head[DESC_AT:]) is not None
+            found = burner_in(head if app else _deciphered(reads, offset, data))
             if found is not None:
                 yield found
 
@@ -97,7 +98,11 @@ class Sparing:
             self._refuse(found, self.versions == "emulated")
 
     def _refuse(self, found: Burner, emulated: bool) -> None:
-        allowed = self.cipher is not PLAIN if found.key else self.versions == "spent" or emulated
+        allowed = {
+            "secure version": self.versions == "spent" or emulated,
+            "flash encryption": self.cipher is not PLAIN,
+            "secure boot": False,
+        }[found.burns]
         if not allowed:
             raise NotApplicable(
                 f"eFuses of a real chip stay burnt, and {found.what}",
@@ -119,7 +124,7 @@ def _deciphered(cipher: FlashCipher, offset: int, data: bytes) -> bytes:
     return cipher.decrypt(offset, data[: len(data) // BLOCK * BLOCK])
 
 
-def _key_feature(bootloader: bytes) -> str | None:
+def _key_feature(bootloader: bytes) -> Literal["flash encryption", "secure boot"] | None:
     try:
         features = Features.find(bootloader)
         if features.marked() in bootloader:

@@ -228,16 +228,21 @@ def has_md5(table: bytes) -> bool:
     return any(table[start : start + 2] == b"\xeb\xeb" for start in range(0, len(table), ROW_SIZE))
 
 
+def _unreadable(path: Path, name: str) -> Piece[Any] | None:
+    """Why it should not even be opened; OSError where the system does not say. Reading a pipe would wait for ever."""
+    if not path.exists():
+        return Piece(None, f"{name} is missing")
+    if not path.is_file():
+        return Piece(None, f"{name} is no file", broken=True)
+    if (size := path.stat().st_size) > LONGEST:
+        return Piece(None, f"{name} has {size} bytes, more than any flash", broken=True)
+    return None
+
+
 def _json(folder: Path, name: str) -> Piece[Mapping[str, Any]]:
     path = folder / name
     try:
-        if not path.exists():
-            return Piece(None, f"{name} is missing")
-        if not path.is_file():
-            return Piece(None, f"{name} is no file", broken=True)
-        if (size := path.stat().st_size) > LONGEST:
-            return Piece(None, f"{name} has {size} bytes, more than any build", broken=True)
-        return Piece(read_json(path))
+        return _unreadable(path, name) or Piece(read_json(path))
     except OSError as error:
         # `exists` raises for a folder above that may not be entered.
         return Piece(None, f"{name} cannot be read: {error.strerror}", broken=True)
@@ -248,13 +253,7 @@ def _json(folder: Path, name: str) -> Piece[Mapping[str, Any]]:
 def _file(folder: Path, name: str) -> Piece[bytes]:
     path = folder / name
     try:
-        if not path.exists():
-            return Piece(None, f"{name} is missing")
-        if not path.is_file():  # reading a pipe would wait for ever
-            return Piece(None, f"{name} is no file", broken=True)
-        if (size := path.stat().st_size) > LONGEST:
-            return Piece(None, f"{name} has {size} bytes, more than any flash", broken=True)
-        return Piece(path.read_bytes())
+        return _unreadable(path, name) or Piece(path.read_bytes())
     except (OSError, ValueError) as error:
         return Piece(None, f"{name} cannot be read: {getattr(error, 'strerror', None) or error}", broken=True)
 

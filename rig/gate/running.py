@@ -14,6 +14,7 @@ _TASK_WDT = ("ESP_TASK_WDT_INIT", "ESP_TASK_WDT", "TASK_WDT")
 _IDLE = tuple(f"{old}TASK_WDT_CHECK_IDLE_TASK_CPU{core}" for old in ("ESP_", "") for core in (0, 1))
 _INT_WDT = ("ESP_INT_WDT", "INT_WDT")
 _WITH_BROWNOUT = frozenset({"esp32", "esp32s2", "esp32s3", "esp32c2", "esp32c3", "esp32c6", "esp32h2"})
+"""Chips whose components/esp_system/port/soc/<chip>/Kconfig.system has the setting."""
 _BROWNOUT = re.compile(r"(ESP(32\w*)?_)?BROWNOUT_DET")
 """ESP_BROWNOUT_DET from v5.0; ESP32_BROWNOUT_DET, ESP32C3_BROWNOUT_DET, … in v4.4."""
 

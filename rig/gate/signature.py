@@ -39,7 +39,7 @@ def examine(image: bytes, scheme: Scheme) -> Found:
         return Found(trouble="it is not signed: its length is no multiple of 4096, so it has no signature sector")
     place, last = _place(image), len(image) - SECTOR
     if place is not None and place != last:
-        return Found(trouble=f"devices look for its signature at {place:#x}; its last one is at {last:#x}")
+        return Found(trouble=f"devices look for its signature at {place:#x}, it is signed at {last:#x}")
     blocks = [image[-SECTOR + number * BLOCK :][:BLOCK] for number in range(BLOCKS)]
     blocks = [block for block in blocks if block.startswith(b"\xe7")]
     if not blocks:

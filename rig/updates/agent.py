@@ -292,7 +292,7 @@ class Agent:
         """The next event of that name from here on in the console; AgentTimeout after `timeout` seconds."""
         line, heard = self._wait(lambda line: line.is_event and line.word == name, timeout)
         if line is None:
-            raise self._silence(f"no event {name!r} within {timeout:g} s or {MOST_RESETS} resets", heard)
+            raise self._silence(f"no event {name!r} within {timeout:g} s", heard)
         return Event(line.word, line.fields)
 
     def wait_ready(self, timeout: float) -> Event:
@@ -355,7 +355,7 @@ class Agent:
             heard = True
             resets += RESET in raw
             if resets > MOST_RESETS:
-                raise TimeoutError
+                raise self._silence(f"the chip was reset {resets} times while an answer was waited for", heard)
             line = parse_line(raw)
             return line is not None and wanted(line)
 

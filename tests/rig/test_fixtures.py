@@ -32,12 +32,21 @@ kind = "virtual"
 time_scale = 200
 """
 SUITE = """
+import time
+
 import pytest
 
 from rig.errors import BenchFault, FirmwareFault, Inconclusive, NotApplicable
 
 requirement = pytest.mark.requirement
 needs = pytest.mark.needs
+
+
+@requirement("SLOW-01", "What a board did takes longer to judge than a test may take.")
+@pytest.mark.timeout(1)
+def test_is_judged_slowly(trial):
+    trial.describe = lambda: time.sleep(2) or "described in the end"
+    raise BenchFault("the bench broke")
 
 
 @requirement("OK-01", "A sound board boots.")
@@ -207,6 +216,7 @@ VERDICTS = {
     "test_forgets_the_judge": UNSURE,
     "test_dut_expects": PASS,
     "test_dut_gives_up": UNSURE,
+    "test_is_judged_slowly": BENCH,
     "test_meets_a_bench_fault": BENCH,
     "test_asserts_on_a_dead_board": BENCH,
     "test_meets_a_fault_in_its_setup": UNSURE,

@@ -109,6 +109,16 @@ def test_emulated_efuses_are_a_copy_of_the_chips_own_in_flash(pair, tmp_path):
     assert efuse.secure_version() == 1, "they can be cleared"
 
 
+def test_they_are_found_where_the_partition_table_lies_elsewhere(pair, tmp_path):
+    board, _ = pair
+    with_table(board, tmp_path, "anti_rollback_1_emulated")
+    table = board.flash.read(0x8000, 0x1000)
+    board.flash.restore({0x8000: b"\xff" * 0x1000 + table})
+    efuse = EmulatedEfuse(board.flash)
+    efuse.prepare(holds(2))
+    assert efuse.secure_version() == 2
+
+
 def test_a_build_that_would_burn_the_chip_has_no_place_for_them(pair, tmp_path):
     board, _ = pair
     with_table(board, tmp_path, "anti_rollback")

@@ -126,3 +126,6 @@ class TestBoardsThatGiveSomethingUp:
         board.sparing.demand({0x20000: cipher.encrypt(0x20000, harmless)})
         with pytest.raises(NotApplicable, match="secure version 4"):
             board.flash.restore({0x20000: cipher.encrypt(0x20000, harmful)})
+        secure = (b"\xe9" + bytes(0x2000) + b"flash_encrypt secure_boot_v2").ljust(0x4000, b"\xff")
+        with pytest.raises(NotApplicable, match="secure boot burns a key"):
+            board.flash.restore({0: cipher.encrypt(0, secure)})

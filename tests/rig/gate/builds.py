@@ -17,6 +17,9 @@ from rig.virtual.builds import make_build
 TABLE = "partition_table/partition-table.bin"
 APP, BOOTLOADER, OTADATA = "rig_test_app.bin", "bootloader/bootloader.bin", "ota_data_initial.bin"
 CONFIG, ARGS = "config/sdkconfig.json", "flasher_args.json"
+NEEDS_BOARD = {"GATE-ROLLBACK-WATCHED", "GATE-FALLBACK-CONFIRM"}
+CODE = (("irom", bytes(64)), ("iram", bytes(64)))
+"""Segments of an app whose entry point lies in one of them."""
 MISSING = object()
 """The value of a setting that is to be taken out."""
 

@@ -19,6 +19,7 @@ from tests.rig.gate.builds import (
     APP,
     ARGS,
     BOOTLOADER,
+    CODE,
     configure,
     edit_json,
     failing,
@@ -40,9 +41,6 @@ ALONE = {
     "GATE-FLASH-SAME",
     "GATE-SIGNATURE-KEY",
 }
-
-
-CODE = (("irom", bytes(64)), ("iram", bytes(64)))
 
 
 @pytest.fixture(scope="module")
