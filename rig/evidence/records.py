@@ -68,6 +68,14 @@ class Hazard(Record):
     severity: Literal["hurts", "bricks"] = "hurts"
 
 
+class Retry(Record):
+    """An earlier try of a test that ended as bench fault, and was done again on that account alone."""
+
+    board: str
+    reason: str
+    evidence: dict[str, str] = Field(default_factory=dict, description="name to path relative to the report folder")
+
+
 class TestResult(Record):
     """One test on one board."""
 
@@ -94,6 +102,7 @@ class TestResult(Record):
     firmware: dict[str, str] = Field(
         default_factory=dict, description="the build on the board, as known: build, version, ESP-IDF, ELF SHA-256, ..."
     )
+    retries: list[Retry] = Field(default_factory=list, description="tries before this one, all of them bench faults")
 
 
 class Severity(StrEnum):
@@ -198,3 +207,5 @@ class RunRecord(Record):
     requirements: list[Requirement]
     results: list[TestResult]
     sweeps: list[SweepRecord] = Field(default_factory=list)
+    spread: bool = Field(default=False, description="each test ran on one of the boards, not on all of them")
+    quarantined: dict[str, str] = Field(default_factory=dict, description="board to why it got no more tests")
