@@ -10,7 +10,6 @@ import contextlib
 import io
 import platform
 import re
-import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,6 @@ from esptool.util import FatalError
 from rig import build, esp_idf
 from rig.boards.firmware import FirmwareBuild
 from rig.boards.inventory import BoardSection, QemuBoardSection, SerialBoardSection
-from rig.boards.power_command import command_words
 from rig.boards.quiet_ports import open_quietly
 from rig.boards.serial import read_encryption_key
 from rig.boards.serial_ports import other_users, wanted_port
@@ -257,15 +255,11 @@ def _chip(subject: Subject) -> str | Note:
 
 
 def _power(subject: Subject) -> str | Note:
-    """That the commands can be started; they are not."""
+    """That the switch can be worked; it is not."""
     section: SerialBoardSection = subject.section
     if section.power is None:
         return Note("no power switch, so tests that cut power are skipped", "docs/bench.md, `power`")
-    for line in (section.power.on, section.power.off):
-        program = command_words(line, section.name)[0]
-        if shutil.which(program, path=subject.environ.get("PATH")) is None:
-            raise UserError(f"there is no program {program}, which switches power", hint=f"power in rig.toml: {line}")
-    return f"on: {section.power.on}; off: {section.power.off} (not switched)"
+    return section.power.check(section.name, subject.environ)
 
 
 def _flash_key(subject: Subject) -> str | Note:

@@ -18,6 +18,7 @@ class Capability(StrEnum):
     """What a test may need and a board may lack. A board says why it lacks one (`Board.missing`)."""
 
     POWER_CUT = "power_cut"
+    TIMED_CUT = "timed_cut"
     FLASH_MUTATIONS = "flash_mutations"
     CUT_LINE = "cut_line"
     CRASH_IMAGES = "crash_images"

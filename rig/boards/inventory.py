@@ -17,14 +17,16 @@ import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from rig.boards.power import PowerKeys, drivers
 from rig.errors import UserError
 from rig.idf.chips import CHIPS
 
 BoardName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=40)]
+Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=40)]
 VirtualChipName = Literal["esp32c3", "esp32", "esp32s3", "esp32c6"]
 QemuChipName = Literal["esp32", "esp32s3", "esp32c3"]
 WrongBootloader = Literal["confirms_new", "erases_both_entries", "needs_an_entry", "never_aborts"]
@@ -41,6 +43,7 @@ class BenchSection(Section):
     name: str = "bench"
     reports: Path = Field(default=Path("reports"), description="folder for reports, relative to rig.toml")
     recordings: Path = Field(default=Path("recordings"), description="folder for recordings of flash mutations")
+    history: Path = Field(default=Path("history.sqlite"), description="file that keeps every run, relative to rig.toml")
 
 
 class FirmwareSection(Section):
@@ -54,7 +57,7 @@ class AnyBoardSection(Section):
     """What every kind of board has."""
 
     name: BoardName
-    tags: tuple[str, ...] = ()
+    tags: tuple[Tag, ...] = ()
 
 
 class VirtualBoardSection(AnyBoardSection):
@@ -78,13 +81,6 @@ class QemuBoardSection(AnyBoardSection):
     flash_size: Literal["2MB", "4MB", "8MB", "16MB"] = "4MB"
     qemu: Path | None = Field(default=None, description="QEMU's program, or the folder it is in")
     clock: Literal["instructions", "real"] = Field(default="instructions", description="what guest time follows")
-
-
-class PowerSection(Section):
-    """A power switch worked by command lines; each returns when it is done."""
-
-    on: str = Field(min_length=1)
-    off: str = Field(min_length=1)
 
 
 class WifiSection(Section):
@@ -113,11 +109,14 @@ class SerialBoardSection(AnyBoardSection):
     mac: str | None = Field(default=None, pattern=r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$", description="of the chip")
     baud: int = Field(default=115200, ge=9600, le=4_000_000, description="of the console")
     flash_baud: int = Field(default=921600, ge=9600, le=4_000_000, description="while esptool flashes")
-    power: PowerSection | None = None
+    power: PowerKeys | None = None
     wifi: WifiSection | None = None
     interrupt_gap_limits: GapLimits = GapLimits()
     cut_line: bool = Field(default=False, description="whether its supply hangs on a cut line (docs/cut-line.md)")
     encryption_key: Path | None = Field(default=None, description="file with the flash encryption key in its eFuses")
+    wear_budget: int | None = Field(
+        default=None, ge=1, description="otadata erases after which the board gets no more tests"
+    )
     efuse: Literal["virtual", "burn"] | None = Field(default=None, description="how anti-rollback may be tested on it")
 
     @field_validator("chip")
@@ -126,6 +125,11 @@ class SerialBoardSection(AnyBoardSection):
         if chip not in CHIPS:
             raise ValueError(f"known chips: {', '.join(CHIPS)}")
         return chip
+
+    @field_validator("power", mode="before")
+    @classmethod
+    def power_is_as_its_driver_wants(cls, table: Any) -> Any:
+        return drivers.read(table) if isinstance(table, dict) else table
 
     @model_validator(mode="after")
     def port_is_named_once(self) -> SerialBoardSection:
@@ -187,7 +191,6 @@ KINDS: Mapping[str, type[Section]] = {
     "serial": SerialBoardSection,
 }
 _TABLES: Mapping[str, type[Section]] = {
-    "power": PowerSection,
     "wifi": WifiSection,
     "interrupt_gap_limits": GapLimits,
 }
@@ -215,6 +218,9 @@ def _explain(path: Path, data: object, error: ValidationError) -> list[str]:
             lines.append(f"{path}: {key}.kind: missing; allowed: {', '.join(KINDS)}")
         elif item["type"] == "union_tag_invalid":
             lines.append(f"{path}: {key}.kind = {item['input']['kind']!r}: allowed: {', '.join(KINDS)}")
+        elif item["type"] == "value_error" and item["loc"][-1:] == ("power",):
+            # A driver of another package has its own keys, and said so itself.
+            lines += [f"{path}: {key}.{said}" for said in item["msg"].removeprefix("Value error, ").split("\n")]
         elif item["type"] == "value_error" and isinstance(item["input"], dict):
             lines.append(f"{path}: {key}: {item['msg'].removeprefix('Value error, ')}")
         elif item["type"] == "too_short":

@@ -29,8 +29,7 @@ from rig.boards.console import Console
 from rig.boards.efuses import BurntEfuse, EmulatedEfuse
 from rig.boards.inventory import SerialBoardSection
 from rig.boards.loader import LoaderFlash
-from rig.boards.power import PowerSwitch
-from rig.boards.power_command import CommandPower, command_words
+from rig.boards.power import TIMED_CUT_LIMIT_S, PowerSwitch
 from rig.boards.quiet_ports import NO_LINES as NO_LINES_ERRORS
 from rig.boards.quiet_ports import open_quietly
 from rig.boards.serial_ports import PortFinder, other_users, usb_ids, wanted_port
@@ -58,6 +57,7 @@ NO_KEY = "rig.toml names no flash encryption key for this board (encryption_key)
 NO_WIFI = "rig.toml names no access point for this board (wifi = { ssid = ..., password = ..., host = ... })"
 NO_EFUSE = "a burnt eFuse of a real chip stays burnt, and rig.toml does not say `efuse` (docs/anti-rollback.md)"
 ASKED_ONCE = "rig.toml allows its eFuses to be burnt for good, but --burn-efuses does not name it"
+TOO_SLOW = "its power switch takes {:g} s to cut; at a moment of a test it must not take longer than {:g} s"
 NO_POWER = "rig.toml names no power switch for this board; its reset line is not one"
 
 
@@ -98,7 +98,9 @@ def missing(section: SerialBoardSection) -> Mapping[str, str]:
     """What this board cannot show, and why."""
     lacks = dict(MISSING)
     if section.power is None:
-        lacks[Capability.POWER_CUT] = NO_POWER
+        lacks[Capability.POWER_CUT] = lacks[Capability.TIMED_CUT] = NO_POWER
+    elif (latency := section.power.cut_latency_s) is not None and latency > TIMED_CUT_LIMIT_S:
+        lacks[Capability.TIMED_CUT] = TOO_SLOW.format(latency, TIMED_CUT_LIMIT_S)
     if not section.cut_line:
         lacks[Capability.CUT_LINE] = NO_CUT_LINE
     if section.efuse != "virtual":
@@ -171,11 +173,7 @@ def read_encryption_key(section: SerialBoardSection) -> bytes | None:
 
 
 def _power(section: SerialBoardSection) -> PowerSwitch | None:
-    if section.power is None:
-        return None
-    for line in (section.power.on, section.power.off):
-        command_words(line, section.name)
-    return CommandPower(section.name, section.power.on, section.power.off)
+    return None if section.power is None else section.power.open(section.name)
 
 
 def port_opener(board: str, finder: PortFinder, baud: int) -> Callable[[], serial.SerialBase]:

@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Iterator
 
-from rig.boards.board import Board, Cut, MutationTap
+from rig.boards.board import Board, Capability, Cut, MutationTap
 from rig.boards.channel import PowerLost
 from rig.boards.trigger import quick_threads
-from rig.errors import Inconclusive, RigError, UserError
+from rig.errors import Inconclusive, NotApplicable, RigError, UserError
 from rig.evidence.line_cut import Silence, close_switch, is_dead
 from rig.evidence.moments import AtMutation, Moment, OnEvent, OnLine
 from rig.evidence.timed_cut import SharedSwitch, TimedCut
@@ -61,8 +61,9 @@ class Cutter:
     def after(self, moment: Moment, delay: float) -> Iterator[TimedCut]:
         """Power is switched off `delay` seconds (the host's) after `moment`, which comes by what is done inside.
 
-        How soon power is gone then is up to the switch. Right at a flash mutation it is the tap that cuts, as `at`
-        does. Inconclusive if the moment never comes; what is done inside may fail once power is cut.
+        How soon power is gone then is up to the switch; NotApplicable for one that is known to be slow. Right at a
+        flash mutation it is the tap that cuts, as `at` does. Inconclusive if the moment never comes; what is done
+        inside may fail once power is cut.
         """
         power = self.power
         if power is None:
@@ -71,6 +72,8 @@ class Cutter:
             with self.at(Cut(0, WHOLE_FLASH, "any", moment.number, "after"), str(moment)):
                 yield TimedCut(_nothing, 0.0)
             return
+        if (slow := self.board.missing.get(Capability.TIMED_CUT)) is not None:
+            raise NotApplicable(f"board {self.board.name} cannot cut power at a moment: {slow}")
         cut = self._timed = TimedCut(lambda: power.cut(cut), max(0.0, delay))
         called = len(self.witnesses.calls)
         try:

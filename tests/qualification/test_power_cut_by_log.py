@@ -9,7 +9,7 @@ requirement = pytest.mark.requirement
 needs = pytest.mark.needs
 
 
-@needs("power_cut")
+@needs("timed_cut")
 @requirement("CUT-12", "Power lost when the new app is loaded, or says that it is on probation, makes it ABORTED.")
 @pytest.mark.parametrize(
     "line",
@@ -36,7 +36,7 @@ def test_cut_at_a_line_of_the_first_boot(trial, line):
     assert trace.otadata == (entry(1, "VALID"), entry(2, "ABORTED"))
 
 
-@needs("power_cut")
+@needs("timed_cut")
 @requirement(
     "CUT-13",
     "Power lost while an update is being received, when a piece of it was acknowledged, leaves the running app and otadata as they were.",

@@ -54,6 +54,14 @@ def test_with_one_it_can_cut_power_but_not_at_a_flash_mutation():
     assert "inside a real chip" in board.missing[Capability.FLASH_MUTATIONS]
 
 
+def test_a_switch_that_is_known_to_be_slow_cuts_power_but_not_at_a_moment():
+    slow = kind.open_board(section(port="/dev/ttyUSB0", power={**POWER, "cut_latency_ms": 1100}))
+    assert "takes 1.1 s to cut" in slow.missing[Capability.TIMED_CUT]
+    assert Capability.POWER_CUT in slow.capabilities
+    quick = kind.open_board(section(port="/dev/ttyUSB0", power={**POWER, "cut_latency_ms": 20}))
+    assert {Capability.TIMED_CUT, Capability.POWER_CUT} <= quick.capabilities
+
+
 def test_each_missing_capability_has_a_reason():
     assert all(kind.missing(section(port="/dev/ttyUSB0")).values())
 

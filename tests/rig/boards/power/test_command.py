@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rig.boards import power_command
-from rig.boards.power_command import CommandPower, command_words
+from rig.boards.power import command
+from rig.boards.power.command import CommandPower, command_words
 from rig.errors import BenchFault, UserError
 from tests.rig.boards.wires import wait_until
 
@@ -115,6 +115,6 @@ def test_the_docstring_begins_with_an_example_that_rig_toml_takes():
 
     from rig.boards.inventory import BenchConfig
 
-    lines = power_command.__doc__.split("::", 1)[1].split("\n\n")[1]
+    lines = command.__doc__.split("::", 1)[1].split("\n\n")[1]
     config = BenchConfig.model_validate(tomllib.loads("\n".join(line.strip() for line in lines.splitlines())))
     assert config.board[0].power.off.startswith("uhubctl")

@@ -19,15 +19,42 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from typing import IO, Literal
 
+from pydantic import Field
+
+from rig.boards.power import PowerKeys
 from rig.errors import BenchFault, UserError
 
 TIMEOUT_S = 30.0
 SAID_BYTES = 600
+
+
+class Keys(PowerKeys):
+    """The two command lines."""
+
+    on: str = Field(min_length=1)
+    off: str = Field(min_length=1)
+
+    def open(self, board: str) -> CommandPower:
+        for line in (self.on, self.off):
+            command_words(line, board)
+        return CommandPower(board, self.on, self.off)
+
+    def check(self, board: str, environ: Mapping[str, str]) -> str:
+        """That both programs are there."""
+        for line in (self.on, self.off):
+            program = command_words(line, board)[0]
+            if shutil.which(program, path=environ.get("PATH")) is None:
+                raise UserError(
+                    f"there is no program {program}, which switches power", hint=f"power in rig.toml: {line}"
+                )
+        return f"on: {self.on}; off: {self.off} (not switched)"
 
 
 class CommandPower:
