@@ -20,7 +20,7 @@ from rig.fuzz_cli import fuzz
 from rig.gate_cli import gate
 from rig.idf.errors import FormatError
 from rig.image_cli import image
-from rig.options import EXIT_CODES, config_option
+from rig.options import EXIT_CODES, JobsType, config_option
 from rig.ota_serve_cli import ota_serve
 from rig.replay_cli import replay
 from rig.reproduce_cli import reproduce
@@ -76,6 +76,8 @@ def main() -> None:
       rig qualify -k power_cut    only the tests whose name has "power_cut"
       rig qualify --board a --board b
                                   both at once, and where they differ
+      rig qualify --boards tag=nightly
+                                  spread over all these boards
       rig crash sweep             every power cut of an update, exactly
       rig gate build/             before a release: what no update can mend
       rig explain FILE            what a log or a flash dump from the field shows
@@ -98,13 +100,20 @@ def main() -> None:
     multiple=True,
     help="The board of rig.toml to test; give it again for more boards at once.  [default: the first]",
 )
+@click.option(
+    "--boards",
+    "spread_over",
+    metavar="FILTER",
+    help="Spread the tests over all boards that fit, as chip=esp32c3,tag=nightly (keys: name, chip, kind, tag), or "
+    "all. Each test runs on one of them; after a bench fault on another one.",
+)
 @click.option("-k", "select", metavar="EXPRESSION", help="Only tests whose name fits, as with pytest's -k.")
 @click.option(
     "--jobs",
     metavar="N",
-    type=click.IntRange(1, 64),
-    help="How many copies of each virtual or emulated board work at once.  [default: for all virtual boards "
-    "together two a core, 8 at most]",
+    type=JobsType(),
+    help="How many copies of each virtual or emulated board work at once, or auto: two a core for all virtual boards "
+    "together, 8 at most. With --boards: how many of the boards, auto for all.  [default: auto]",
 )
 @click.option(
     "--suite",
@@ -124,6 +133,15 @@ def main() -> None:
     multiple=True,
     help='Burn eFuses of this board, for good. Its section of rig.toml must have efuse = "burn" as well.',
 )
+@click.option(
+    "--test-limit",
+    "limit_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=3600.0,
+    show_default=True,
+    help="With --boards: a test that takes longer ends its worker, whatever it is stuck in.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print results.json; progress and table go to stderr.")
 @click.option(
     "--open/--no-open", "open_page", default=None, help="Open the report in a browser.  [default: on a desktop]"
@@ -131,11 +149,13 @@ def main() -> None:
 def qualify(
     config: Path,
     boards: tuple[str, ...],
+    spread_over: str | None,
     select: str | None,
     jobs: int | None,
     suite: str,
     variant: str | None,
     burn_efuses: tuple[str, ...],
+    limit_s: float,
     as_json: bool,
     open_page: bool | None,
 ) -> None:
@@ -146,12 +166,11 @@ def qualify(
     """
     from rig import qualify_command
 
-    sys.exit(
-        qualify_command.run(
-            config, boards, select, jobs,
-            suite=suite, variant=variant, burn_efuses=burn_efuses, as_json=as_json, open_page=open_page,
-        )
+    request = qualify_command.Request(
+        config, boards, spread_over, select, jobs,
+        suite=suite, variant=variant, burn_efuses=burn_efuses, limit_s=limit_s,
     )  # fmt: skip
+    sys.exit(qualify_command.run(request, as_json=as_json, open_page=open_page))
 
 
 @main.command(short_help="Check the bootloader model against golden vectors.")
