@@ -346,14 +346,16 @@ def build(
     )
 
 
-@main.command(short_help="Say what a board lacks, and what to do about it.")
+@main.command(short_help="Prove that boards are fit, or say what they lack.")
 @config_option
 @click.argument("board", metavar="[BOARD]", required=False)
+@click.option("--look", "only_look", is_flag=True, help="Only look: use no board, switch nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def doctor(config: Path, board: str | None, as_json: bool) -> None:
-    """Say for each board of rig.toml, or for one, what is present, what is missing and what to do about it.
+def doctor(config: Path, board: str | None, only_look: bool, as_json: bool) -> None:
+    """Prove each board of rig.toml fit, or one, and say what is missing and what to do about it.
 
-    Nothing is flashed and no power switched, but an attached chip is asked who it is, which resets it.
+    A board that lacks nothing is tried out: reset line, power switch and how fast it cuts, port, flash, and one sector
+    at its end, which is put back as it was. A board that another run uses is left alone.
 
     \b
     Exit codes:
@@ -364,7 +366,7 @@ def doctor(config: Path, board: str | None, as_json: bool) -> None:
     """
     from rig import doctor_command
 
-    sys.exit(doctor_command.run(config, board, as_json=as_json))
+    sys.exit(doctor_command.run(config, board, only_look=only_look, as_json=as_json))
 
 
 main.add_command(crash)
