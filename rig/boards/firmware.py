@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,6 +69,16 @@ class FirmwareBuild:
     def initial_otadata(self) -> bytes:
         """What flashing writes to otadata."""
         return self.otadata_path.read_bytes()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a `TestResult` says of the build: its names, and 16 hex digits of its app's ELF and its bootloader."""
+        assert self.app.desc is not None
+        return {
+            "firmware": {"project": self.project, "ESP-IDF": self.idf_version},
+            "app_elf": self.app.desc.elf_sha.hex()[:16],
+            "bootloader": hashlib.sha256(self.bootloader_path.read_bytes()).hexdigest()[:16],
+        }
 
     @classmethod
     def load(cls, path: Path | str) -> FirmwareBuild:

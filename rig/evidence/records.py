@@ -102,6 +102,8 @@ class TestResult(Record):
     firmware: dict[str, str] = Field(
         default_factory=dict, description="the build on the board, as known: build, version, ESP-IDF, ELF SHA-256, ..."
     )
+    app_elf: str | None = Field(default=None, description="SHA-256 of the installed app's ELF file, 16 hex digits")
+    bootloader: str | None = Field(default=None, description="SHA-256 of the installed bootloader, 16 hex digits")
     retries: list[Retry] = Field(default_factory=list, description="tries before this one, all of them bench faults")
 
 

@@ -344,7 +344,7 @@ class Trial(LosingPower, Burning):
         if self.board.efuse is not None and (spent := self.board.efuse.spent[self._spent_before :]):
             fields["burnt"] = (spent[0], spent[-1])
         if self._build is not None:
-            fields["firmware"] = {"project": self._build.project, "ESP-IDF": self._build.idf_version}
+            fields |= self._build.identity
         for name in ("flashing.log", *self.kept.write(self.folder)):
             fields["evidence"][name] = f"{self.folder.parent.name}/{self.folder.name}/{name}"
         return fields

@@ -1,0 +1,188 @@
+"""Who is to blame for a test that does not pass: firmware, board or bench, by comparing boards and builds. Pure.
+
+Nothing is guessed: where the runs do not tell these apart the answer is `unknown`, and says which run would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from rig.evidence.history.stats import more_often
+from rig.evidence.records import Verdict
+
+CHANCE = 0.01
+"""A difference that comes about by chance less often than this is believed."""
+MANY = 3
+"""A board has to be bad in so many different tests to be blamed for them."""
+
+
+class Outcome(NamedTuple):
+    """One try of one test. `build`: app and bootloader in short, empty if not known. `run` grows with time."""
+
+    test: str
+    board: str
+    build: str
+    run: int
+    verdict: Verdict
+
+    @property
+    def bad(self) -> bool:
+        return self.verdict in (Verdict.FIRMWARE_FAIL, Verdict.BENCH_FAULT, Verdict.INCONCLUSIVE)
+
+
+class Culprit(StrEnum):
+    FIRMWARE = "firmware"
+    BOARD = "board"
+    BENCH = "bench"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Blame:
+    """`what`: the build or the board that is meant. `why`: the counts it rests on, which anybody can check."""
+
+    culprit: Culprit
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of how many tries went wrong."""
+
+    bad: int = 0
+    tries: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.bad} of {self.tries}"
+
+
+def blame(test: str, outcomes: Sequence[Outcome], suspects: Mapping[str, str]) -> Blame | None:
+    """Who is to blame for what `test` did wrong with the build it ran last; None if it did nothing wrong with it.
+
+    `outcomes`: those of this test, in any order, skips left out. `suspects`: boards that do badly in many tests, and
+    the counts that say so (`bad_boards`).
+    """
+    own = [outcome for outcome in outcomes if outcome.test == test and outcome.verdict is not Verdict.SKIPPED]
+    if not own:
+        return None
+    build = max(own, key=lambda outcome: outcome.run).build
+    now = [outcome for outcome in own if outcome.build == build]
+    wrong = [outcome for outcome in now if outcome.bad]
+    if not wrong:
+        return None
+    boards = _shares(now, lambda outcome: outcome.board)
+    bad_boards_ = [board for board, share in boards.items() if share.bad]
+    good_boards = [board for board, share in boards.items() if not share.bad]
+    if all(outcome.verdict is Verdict.BENCH_FAULT for outcome in wrong):
+        return _of_bench_faults(boards, bad_boards_, suspects)
+    if set(bad_boards_) <= set(suspects):
+        board = bad_boards_[0]
+        return Blame(Culprit.BOARD, ", ".join(bad_boards_), suspects[board])
+    if good_boards and len(bad_boards_) == 1 and boards[bad_boards_[0]].bad == boards[bad_boards_[0]].tries:
+        board, share = bad_boards_[0], boards[bad_boards_[0]]
+        others = _sum(boards[name] for name in good_boards)
+        if more_often(share.bad, share.tries, others.bad, others.tries) < CHANCE:
+            why = f"with build {build or '?'} it goes wrong on {board} in {share} tries, on other boards in {others}"
+            return Blame(Culprit.BOARD, board, why)
+    before = [outcome for outcome in own if outcome.build != build and outcome.board in bad_boards_]
+    return _of_builds(test, build, boards, bad_boards_, good_boards, before)
+
+
+def _of_bench_faults(boards: Mapping[str, Share], bad: Sequence[str], suspects: Mapping[str, str]) -> Blame:
+    if set(bad) <= set(suspects):
+        return Blame(Culprit.BOARD, ", ".join(bad), suspects[bad[0]])
+    counts = "; ".join(f"{board}: {boards[board]}" for board in boards)
+    if len(bad) > 1:
+        return Blame(
+            Culprit.BENCH, "", f"bench faults on {len(bad)} boards, none of which does badly elsewhere: {counts}"
+        )
+    return Blame(
+        Culprit.BENCH, bad[0], f"bench faults on {bad[0]} alone, which does not do badly in other tests: {counts}"
+    )
+
+
+def _of_builds(
+    test: str, build: str, boards: Mapping[str, Share], bad: Sequence[str], good: Sequence[str], before: list[Outcome]
+) -> Blame:
+    now, earlier = _sum(boards.values()), Share(sum(outcome.bad for outcome in before), len(before))
+    counts = f"with build {build or '?'} {now} tries go wrong, on {', '.join(bad)}"
+    if good:
+        counts += f", and pass on {', '.join(good)}"
+    if not before:
+        return Blame(
+            Culprit.UNKNOWN,
+            "",
+            f"{counts}; these boards never ran it with another build: run the last good build there",
+        )
+    counts += f"; before, on the same boards, {earlier}"
+    if earlier.bad and more_often(now.bad, now.tries, earlier.bad, earlier.tries) >= CHANCE:
+        return Blame(
+            Culprit.UNKNOWN, "", f"{counts}: it went wrong before this build, too; more runs of both builds would tell"
+        )
+    if len(boards) == 1:
+        if earlier.tries >= MANY and not earlier.bad and now.bad == now.tries and now.tries > 1:
+            return Blame(Culprit.FIRMWARE, build, f"{counts}: the same board, the other build")
+        return Blame(
+            Culprit.UNKNOWN, "", f"{counts}: only one board ran this build; run it on another, or again on this one"
+        )
+    if not good:
+        return Blame(Culprit.FIRMWARE, build, f"{counts}: every board that ran this build")
+    return Blame(Culprit.UNKNOWN, "", f"{counts}: repeat it on both kinds of boards (rig qualify --board A --board B)")
+
+
+def bad_boards(outcomes: Iterable[Outcome]) -> dict[str, str]:
+    """Boards that do badly in several tests in which the others do well with the same build, and the counts.
+
+    Only what other boards ran as well, with the same build, is compared: else a bad build that one board happened to
+    get would look like a bad board.
+    """
+    cells: dict[tuple[str, str], dict[str, list[bool]]] = {}
+    for outcome in outcomes:
+        if outcome.verdict is not Verdict.SKIPPED:
+            cell = cells.setdefault((outcome.test, outcome.build), {})
+            cell.setdefault(outcome.board, []).append(outcome.bad)
+    own: dict[str, Share] = {}
+    others: dict[str, Share] = {}
+    wrong_tests: dict[str, set[str]] = {}
+    for (test, _), cell in cells.items():
+        if len(cell) < 2:
+            continue
+        for board, seen in cell.items():
+            rest = [bad for other, some in cell.items() if other != board for bad in some]
+            own[board] = _sum([own.get(board, Share()), Share(sum(seen), len(seen))])
+            others[board] = _sum([others.get(board, Share()), Share(sum(rest), len(rest))])
+            if any(seen) and not any(rest):
+                wrong_tests.setdefault(board, set()).add(test)
+    found = {}
+    for board, share in own.items():
+        rest_ = others[board]
+        chance = more_often(share.bad, share.tries, rest_.bad, rest_.tries)
+        # Each board is asked the same question, so that each must answer it the better.
+        if len(wrong_tests.get(board, ())) >= MANY and chance < CHANCE / len(own):
+            found[board] = (
+                f"{board} goes wrong in {share} tries, in {len(wrong_tests[board])} tests that pass elsewhere with the "
+                f"same build; other boards in {rest_} (by chance once in {_once_in(chance)})"
+            )
+    return found
+
+
+def _once_in(chance: float) -> str:
+    return f"{1 / chance:,.0f}" if chance > 1e-9 else "more than a billion"
+
+
+def _shares(outcomes: Iterable[Outcome], key: object) -> dict[str, Share]:
+    assert callable(key)
+    found: dict[str, Share] = {}
+    for outcome in outcomes:
+        seen = found.get(name := key(outcome), Share())
+        found[name] = Share(seen.bad + outcome.bad, seen.tries + 1)
+    return found
+
+
+def _sum(shares: Iterable[Share]) -> Share:
+    listed = list(shares)
+    return Share(sum(share.bad for share in listed), sum(share.tries for share in listed))
