@@ -176,7 +176,7 @@ def test_a_full_disk_is_a_bench_fault_and_the_history_stays_whole(path):
         pages = history.connection.execute("PRAGMA page_count").fetchone()[0]
         history.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
         added = 0
-        with pytest.raises(BenchFault, match="disk is full.*\n.*is the disk full"):  # noqa: PT012
+        with pytest.raises(BenchFault, match=r"disk is full.*\n.*is the disk full"):  # noqa: PT012
             while added < 10_000:
                 history.add(run, result(f"test {added}", reason="x" * 500))
                 added += 1
