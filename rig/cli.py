@@ -18,6 +18,7 @@ from rig.errors import RigError, UserError
 from rig.explain_cli import explain
 from rig.fuzz_cli import fuzz
 from rig.gate_cli import gate
+from rig.history_cli import compare, history
 from rig.idf.errors import FormatError
 from rig.image_cli import image
 from rig.options import EXIT_CODES, JobsType, config_option
@@ -369,10 +370,12 @@ def doctor(config: Path, board: str | None, only_look: bool, as_json: bool) -> N
     sys.exit(doctor_command.run(config, board, only_look=only_look, as_json=as_json))
 
 
+main.add_command(compare)
 main.add_command(crash)
 main.add_command(explain)
 main.add_command(fuzz)
 main.add_command(gate)
+main.add_command(history)
 main.add_command(image)
 main.add_command(ota_serve)
 main.add_command(replay)

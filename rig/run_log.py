@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from rig.boards.inventory import BoardSection
 from rig.errors import BenchFault, UserError
-from rig.evidence.history.read import Reader, Standing
-from rig.evidence.history.store import History, RunStart, open_history
+from rig.evidence.history.read import Standing
+from rig.evidence.history.store import History, RunStart
 from rig.evidence.records import SweepRecord, TestResult
 
 
@@ -56,13 +55,6 @@ class RunLog:
                 write(self._history)
             except BenchFault as error:
                 self.failed = error
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[Reader]:
-    """The history to ask; an empty one is made if there is none."""
-    with open_history(path) as history:
-        yield Reader(history.connection)
 
 
 def host() -> str:

@@ -8,15 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
-class Verdict(StrEnum):
-    """What may be said of one test on one board; never a bool."""
-
-    PASS = "pass"
-    FIRMWARE_FAIL = "firmware fail"
-    BENCH_FAULT = "bench fault"
-    INCONCLUSIVE = "inconclusive"
-    SKIPPED = "skipped"
+from rig.evidence.verdicts import Verdict as Verdict
 
 
 class Record(BaseModel):

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from rig.evidence.history.blame import Blame, Culprit, Outcome, Share, bad_boards, blame
 from rig.evidence.history.stats import interval
-from rig.evidence.records import Verdict
-from rig.evidence.report_page.summary import LETTER, PRECEDENCE
+from rig.evidence.verdicts import LETTER, PRECEDENCE, Verdict
 
 NOT_RUN = " "
 
@@ -65,6 +64,15 @@ class Analysis:
     boards: tuple[Row, ...]
     builds: tuple[Row, ...]
     suspects: Mapping[str, str]
+
+    @property
+    def troubles(self) -> list[tuple[Blame, list[Row]]]:
+        """Each blame once, with the requirements it explains, the most serious first."""
+        found: dict[Blame, list[Row]] = {}
+        for row in self.requirements:
+            for one in row.blames:
+                found.setdefault(one, []).append(row)
+        return sorted(found.items(), key=lambda item: min(map(_urgency, item[1])))
 
 
 def analyse(

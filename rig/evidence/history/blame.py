@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from rig.evidence.history.stats import more_often
-from rig.evidence.records import Verdict
+from rig.evidence.verdicts import Verdict
 
 CHANCE = 0.01
 """A difference that comes about by chance less often than this is believed."""

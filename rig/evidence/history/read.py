@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rig.evidence.history.blame import Outcome
-from rig.evidence.records import Verdict
+from rig.evidence.verdicts import Verdict
 
 WINDOW = 30
 """So many of the last runs are looked at for trends and for blame."""
@@ -114,12 +114,12 @@ class Reader:
         say nothing of either.
         """
         where, values = wanted.where()
+        joined = "" if where == "1" else "JOIN boards ON boards.id = results.board"
         rows = self._database.execute(
-            f"SELECT test, sum(min(good, bad)), sum(good + bad) FROM (SELECT tests.name AS test,"
-            f" sum(results.verdict = 'pass') AS good, sum(results.verdict IN ('firmware fail', 'inconclusive')) AS bad"
-            f" FROM results JOIN tests ON tests.id = results.test JOIN boards ON boards.id = results.board"
-            f" WHERE {where} GROUP BY results.test, results.board, results.app_elf, results.bootloader)"
-            f" WHERE good + bad > 1 GROUP BY test",
+            f"SELECT tests.name, sum(min(good, bad)), sum(good + bad) FROM (SELECT test,"
+            f" sum(verdict = 'pass') AS good, sum(verdict IN ('firmware fail', 'inconclusive')) AS bad"
+            f" FROM results {joined} WHERE {where} GROUP BY test, board, app_elf, bootloader)"
+            f" JOIN tests ON tests.id = test WHERE good + bad > 1 GROUP BY test",
             values,
         )
         return {test: (rare, all_) for test, rare, all_ in rows}

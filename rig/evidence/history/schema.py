@@ -89,6 +89,7 @@ CREATE TABLE sweeps (
     findings INTEGER NOT NULL,
     PRIMARY KEY (run, scenario, board)
 ) WITHOUT ROWID;
+CREATE INDEX results_alike ON results(test, board, app_elf, bootloader, verdict);
 CREATE VIEW tries_flat AS
     SELECT runs.name AS run, tests.name AS test, boards.name AS board, tries.reason
     FROM tries JOIN runs ON runs.id = tries.run JOIN tests ON tests.id = tries.test

@@ -12,10 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rig.errors import BenchFault, RigError, UserError
 from rig.evidence.history.schema import APPLICATION_ID, MIGRATIONS, VERSION
-from rig.evidence.records import Requirement, SweepRecord, TestResult
+
+if TYPE_CHECKING:
+    from rig.evidence.records import Requirement, SweepRecord, TestResult
 
 BUSY_S = 30.0
 """How long another writer is waited for."""
