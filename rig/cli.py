@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 import traceback
@@ -13,6 +12,7 @@ from typing import Any
 import click
 
 from rig import __version__
+from rig.bench_cli import doctor, init, list_boards
 from rig.crash_cli import crash
 from rig.errors import RigError, UserError
 from rig.explain_cli import explain
@@ -236,25 +236,6 @@ def serve(
     serve_command.run(config, board, how)
 
 
-@main.command("list")
-@config_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def list_boards(config: Path, as_json: bool) -> None:
-    """Show the boards of the bench and what they can do."""
-    from rig.boards import inventory, kinds
-    from rig.boards.board import Capability
-
-    boards = [kinds.describe(section) for section in inventory.load(config).board]
-    if as_json:
-        click.echo(json.dumps(boards, indent=2))
-        return
-    for board in boards:
-        click.echo(f"{board['name']:<20} {board['kind']:<8} {board['chip']}")
-        click.echo(f"    can {', '.join(can for can in Capability if can not in board['missing'])}")
-        for capability, reason in board["missing"].items():
-            click.echo(f"    cannot {capability}: {reason}")
-
-
 @main.command(short_help="Print every requirement and the tests that check it.")
 @click.option(
     "--output",
@@ -347,36 +328,16 @@ def build(
     )
 
 
-@main.command(short_help="Prove that boards are fit, or say what they lack.")
-@config_option
-@click.argument("board", metavar="[BOARD]", required=False)
-@click.option("--look", "only_look", is_flag=True, help="Only look: use no board, switch nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def doctor(config: Path, board: str | None, only_look: bool, as_json: bool) -> None:
-    """Prove each board of rig.toml fit, or one, and say what is missing and what to do about it.
-
-    A board that lacks nothing is tried out: reset line, power switch and how fast it cuts, port, flash, and one sector
-    at its end, which is put back as it was. A board that another run uses is left alone.
-
-    \b
-    Exit codes:
-      0    nothing is missing
-      2    wrong use or broken input
-      3    something is missing
-      130  interrupted
-    """
-    from rig import doctor_command
-
-    sys.exit(doctor_command.run(config, board, only_look=only_look, as_json=as_json))
-
-
 main.add_command(compare)
 main.add_command(crash)
+main.add_command(doctor)
 main.add_command(explain)
 main.add_command(fuzz)
 main.add_command(gate)
 main.add_command(history)
 main.add_command(image)
+main.add_command(init)
+main.add_command(list_boards)
 main.add_command(ota_serve)
 main.add_command(replay)
 main.add_command(reproduce)
