@@ -70,31 +70,31 @@ def blame(test: str, outcomes: Sequence[Outcome], suspects: Mapping[str, str]) -
     if not own:
         return None
     build = max(own, key=lambda outcome: outcome.run).build
-    now = [outcome for outcome in own if outcome.build == build]
-    wrong = [outcome for outcome in now if outcome.bad]
+    wrong = [outcome for outcome in own if outcome.build == build and outcome.bad]
     if not wrong:
         return None
+    culprits = list(dict.fromkeys(outcome.board for outcome in wrong))
+    if set(culprits) <= set(suspects):
+        return Blame(Culprit.BOARD, ", ".join(culprits), suspects[culprits[0]])
+    # What a bad board did says nothing of the firmware.
+    own = [outcome for outcome in own if outcome.board not in suspects]
+    wrong = [outcome for outcome in wrong if outcome.board not in suspects]
+    now = [outcome for outcome in own if outcome.build == build]
     boards = _shares(now, lambda outcome: outcome.board)
-    bad_boards_ = [board for board, share in boards.items() if share.bad]
-    good_boards = [board for board, share in boards.items() if not share.bad]
+    bad = [board for board, share in boards.items() if share.bad]
+    good = [board for board, share in boards.items() if not share.bad]
     if all(outcome.verdict is Verdict.BENCH_FAULT for outcome in wrong):
-        return _of_bench_faults(boards, bad_boards_, suspects)
-    if set(bad_boards_) <= set(suspects):
-        board = bad_boards_[0]
-        return Blame(Culprit.BOARD, ", ".join(bad_boards_), suspects[board])
-    if good_boards and len(bad_boards_) == 1 and boards[bad_boards_[0]].bad == boards[bad_boards_[0]].tries:
-        board, share = bad_boards_[0], boards[bad_boards_[0]]
-        others = _sum(boards[name] for name in good_boards)
+        return _of_bench_faults(boards, bad)
+    if good and len(bad) == 1 and boards[bad[0]].bad == boards[bad[0]].tries:
+        share, others = boards[bad[0]], _sum(boards[name] for name in good)
         if more_often(share.bad, share.tries, others.bad, others.tries) < CHANCE:
-            why = f"with build {build or '?'} it goes wrong on {board} in {share} tries, on other boards in {others}"
-            return Blame(Culprit.BOARD, board, why)
-    before = [outcome for outcome in own if outcome.build != build and outcome.board in bad_boards_]
-    return _of_builds(test, build, boards, bad_boards_, good_boards, before)
+            why = f"with build {build or '?'} it goes wrong on {bad[0]} in {share} tries, on other boards in {others}"
+            return Blame(Culprit.BOARD, bad[0], why)
+    before = [outcome for outcome in own if outcome.build != build]
+    return _of_builds(build, boards, bad, good, Share(sum(outcome.bad for outcome in before), len(before)))
 
 
-def _of_bench_faults(boards: Mapping[str, Share], bad: Sequence[str], suspects: Mapping[str, str]) -> Blame:
-    if set(bad) <= set(suspects):
-        return Blame(Culprit.BOARD, ", ".join(bad), suspects[bad[0]])
+def _of_bench_faults(boards: Mapping[str, Share], bad: Sequence[str]) -> Blame:
     counts = "; ".join(f"{board}: {boards[board]}" for board in boards)
     if len(bad) > 1:
         return Blame(
@@ -106,26 +106,22 @@ def _of_bench_faults(boards: Mapping[str, Share], bad: Sequence[str], suspects: 
 
 
 def _of_builds(
-    test: str, build: str, boards: Mapping[str, Share], bad: Sequence[str], good: Sequence[str], before: list[Outcome]
+    build: str, boards: Mapping[str, Share], bad: Sequence[str], good: Sequence[str], earlier: Share
 ) -> Blame:
-    now, earlier = _sum(boards.values()), Share(sum(outcome.bad for outcome in before), len(before))
+    now = _sum(boards.values())
     counts = f"with build {build or '?'} {now} tries go wrong, on {', '.join(bad)}"
     if good:
         counts += f", and pass on {', '.join(good)}"
-    if not before:
-        return Blame(
-            Culprit.UNKNOWN,
-            "",
-            f"{counts}; these boards never ran it with another build: run the last good build there",
-        )
-    counts += f"; before, on the same boards, {earlier}"
+    if not earlier.tries:
+        return Blame(Culprit.UNKNOWN, "", f"{counts}; it never ran with another build: run the last good one, too")
+    counts += f"; with builds before {earlier}"
     if earlier.bad and more_often(now.bad, now.tries, earlier.bad, earlier.tries) >= CHANCE:
         return Blame(
             Culprit.UNKNOWN, "", f"{counts}: it went wrong before this build, too; more runs of both builds would tell"
         )
     if len(boards) == 1:
-        if earlier.tries >= MANY and not earlier.bad and now.bad == now.tries and now.tries > 1:
-            return Blame(Culprit.FIRMWARE, build, f"{counts}: the same board, the other build")
+        if earlier.tries >= MANY and now.bad == now.tries and now.tries > 1:
+            return Blame(Culprit.FIRMWARE, build, f"{counts}: again and again with this build, and not before")
         return Blame(
             Culprit.UNKNOWN, "", f"{counts}: only one board ran this build; run it on another, or again on this one"
         )

@@ -55,8 +55,8 @@ def changes(before: Verdicts, after: Verdicts) -> list[Change]:
 
     A test that ran on another board in each run, as spread tests do, is one test: its boards are not compared.
     """
-    one_each = _boards(before) | _boards(after)
-    spread = {test for test in {test for test, _ in (*before, *after)} if one_each.get(test, 0) == 1}
+    old_boards, new_boards = _boards(before), _boards(after)
+    spread = {test for test in {*old_boards, *new_boards} if old_boards.get(test, 0) < 2 > new_boards.get(test, 0)}
     old, new = _keyed(before, spread), _keyed(after, spread)
     found = []
     for key in sorted({*old, *new}):
