@@ -21,6 +21,7 @@ from rig.gate_cli import gate
 from rig.history_cli import compare, history
 from rig.idf.errors import FormatError
 from rig.image_cli import image
+from rig.nightly_cli import nightly
 from rig.options import EXIT_CODES, JobsType, config_option
 from rig.ota_serve_cli import ota_serve
 from rig.replay_cli import replay
@@ -79,6 +80,7 @@ def main() -> None:
                                   both at once, and where they differ
       rig qualify --boards tag=nightly
                                   spread over all these boards
+      rig nightly                 all of it on all boards, for a CI server
       rig crash sweep             every power cut of an update, exactly
       rig gate build/             before a release: what no update can mend
       rig explain FILE            what a log or a flash dump from the field shows
@@ -169,7 +171,7 @@ def qualify(
 
     request = qualify_command.Request(
         config, boards, spread_over, select, jobs,
-        suite=suite, variant=variant, burn_efuses=burn_efuses, limit_s=limit_s,
+        suite=suite, variant=variant, burn_efuses=burn_efuses, test_limit_s=limit_s,
     )  # fmt: skip
     sys.exit(qualify_command.run(request, as_json=as_json, open_page=open_page))
 
@@ -338,6 +340,7 @@ main.add_command(history)
 main.add_command(image)
 main.add_command(init)
 main.add_command(list_boards)
+main.add_command(nightly)
 main.add_command(ota_serve)
 main.add_command(replay)
 main.add_command(reproduce)

@@ -43,7 +43,7 @@ LIMIT_S = 3600.0
 class Request:
     """What to qualify. `boards`: their names; or `spread_over`: which boards to spread the tests over (`fitting`).
 
-    `limit_s`: a test that takes longer ends its worker, in seconds (with `spread_over`).
+    `test_limit_s` and `board_limit_s`: see `qualify.SpreadOver`. `left_out`: boards that fit and are unfit, and why.
     """
 
     config: Path
@@ -54,7 +54,9 @@ class Request:
     suite: str = "qualification"
     variant: str | None = None
     burn_efuses: Sequence[str] = ()
-    limit_s: float = LIMIT_S
+    test_limit_s: float = LIMIT_S
+    board_limit_s: float | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def qualify_boards(request: Request, screen: Screen) -> Done:
         requirements += uncovered(tests) if request.select is None else []
         placed = [_placed_sweep(sweep, folder.partial) for sweep in found.sweeps]
         record = _record(bench, sections, request, requirements, results, placed, started)
+        found.quarantined |= request.left_out
         record = record.model_copy(update={"quarantined": found.quarantined})
         for plan in plans:
             plan.results.unlink(missing_ok=True)
@@ -178,7 +181,11 @@ def _sections(bench: BenchConfig, request: Request) -> list[BoardSection]:
         )
     if request.burn_efuses:
         raise UserError("--burn-efuses: a board that is spent is not one of many", hint="name it by --board")
-    return fitting(bench, request.spread_over)[: request.jobs]
+    fit = [section for section in fitting(bench, request.spread_over) if section.name not in request.left_out]
+    if not fit:
+        said = "; ".join(f"{name}: {why}" for name, why in request.left_out.items())
+        raise BenchFault(f"no board is left: {said}", hint="rig doctor says what to do about each")
+    return fit[: request.jobs]
 
 
 def _plan(
@@ -196,7 +203,7 @@ def _spread_plan(
     lacks = {section.name: sorted(kinds.KINDS[section.kind].missing(section)) for section in sections}
     return qualify.Plan(
         request.config.resolve(), tests, folder / TESTS / SPREAD, SPREAD, len(sections), request.select,
-        request.variant, spread=qualify.SpreadOver(lacks, seconds, request.limit_s),
+        request.variant, spread=qualify.SpreadOver(lacks, seconds, request.test_limit_s, request.board_limit_s),
     )  # fmt: skip
 
 

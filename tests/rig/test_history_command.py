@@ -64,7 +64,7 @@ def test_for_a_person_each_culprit_is_said_once_with_what_it_explains(lab):
     assert "6 runs, 144 results" in said
     assert "night-1 was broken off, with 24 results" in said
     assert "RBK-03       PPPFFF" in said
-    assert said.count("board desk: desk goes wrong in 19 of 48 tries") == 1
+    assert said.count("board desk: desk goes wrong in 16 of 45 tries") == 1
     assert "  RBK-03 since night-3, last good: night-2" in said
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rig.evidence.history.blame import Blame, Culprit, Outcome, Share, bad_boards, blame
+from rig.evidence.history.blame import Blame, Culprit, Outcome, Share, blame, suspects_of
 from rig.evidence.history.stats import interval
 from rig.evidence.verdicts import LETTER, PRECEDENCE, Verdict
 
@@ -63,7 +63,6 @@ class Analysis:
     requirements: tuple[Row, ...]
     boards: tuple[Row, ...]
     builds: tuple[Row, ...]
-    suspects: Mapping[str, str]
 
     @property
     def troubles(self) -> list[tuple[Blame, list[Row]]]:
@@ -81,7 +80,7 @@ def analyse(
     requirements: Mapping[str, tuple[str, list[str]]],
 ) -> Analysis:
     """`flakes` by test and `requirements` as `Reader` gives them; a test without a requirement is its own row."""
-    suspects = bad_boards(outcomes)
+    suspects = suspects_of(outcomes)
     by_test: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         by_test.setdefault(outcome.test, []).append(outcome)
@@ -94,18 +93,17 @@ def analyse(
             rows.append(_row(name, text, some, rate, _distinct(blames[test] for test in tests if test in blames)))
     return Analysis(
         tuple(sorted(rows, key=_urgency)),
-        tuple(sorted(_grouped(outcomes, "board", suspects), key=_urgency)),
-        tuple(_grouped(outcomes, "build", {})),
-        suspects,
+        tuple(sorted(_grouped(outcomes, "board", Culprit.BOARD, suspects.boards), key=_urgency)),
+        tuple(_grouped(outcomes, "build", Culprit.FIRMWARE, suspects.builds)),
     )
 
 
-def _grouped(outcomes: Sequence[Outcome], key: str, suspects: Mapping[str, str]) -> Iterable[Row]:
+def _grouped(outcomes: Sequence[Outcome], key: str, culprit: Culprit, suspects: Mapping[str, str]) -> Iterable[Row]:
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(getattr(outcome, key), []).append(outcome)
     for name, some in groups.items():
-        blamed = (Blame(Culprit.BOARD, name, suspects[name]),) if name in suspects else ()
+        blamed = (Blame(culprit, name, suspects[name]),) if name in suspects else ()
         yield _row(name or "not known", str(_share(some)), some, _spread(some), blamed)
 
 

@@ -16,7 +16,9 @@ from rig.evidence.verdicts import Verdict
 CHANCE = 0.01
 """A difference that comes about by chance less often than this is believed."""
 MANY = 3
-"""A board has to be bad in so many different tests to be blamed for them."""
+"""A board has to be bad in so many different tests, that pass on all others, to be blamed for them."""
+BOARD_CHANCE = 0.05
+"""And by chance less often than this, shared among the boards: each is asked, and one of many may look bad."""
 
 
 class Outcome(NamedTuple):
@@ -60,12 +62,26 @@ class Share:
         return f"{self.bad} of {self.tries}"
 
 
-def blame(test: str, outcomes: Sequence[Outcome], suspects: Mapping[str, str]) -> Blame | None:
+@dataclass(frozen=True)
+class Suspects:
+    """Boards, and builds, that do badly in many tests, and the counts that say so."""
+
+    boards: Mapping[str, str]
+    builds: Mapping[str, str]
+
+
+def suspects_of(outcomes: Sequence[Outcome]) -> Suspects:
+    """What all outcomes together say of boards and builds."""
+    boards = bad_boards(outcomes)
+    return Suspects(boards, bad_builds([outcome for outcome in outcomes if outcome.board not in boards]))
+
+
+def blame(test: str, outcomes: Sequence[Outcome], known: Suspects) -> Blame | None:
     """Who is to blame for what `test` did wrong with the build it ran last; None if it did nothing wrong with it.
 
-    `outcomes`: those of this test, in any order, skips left out. `suspects`: boards that do badly in many tests, and
-    the counts that say so (`bad_boards`).
+    `outcomes`: those of this test, in any order.
     """
+    suspects = known.boards
     own = [outcome for outcome in outcomes if outcome.test == test and outcome.verdict is not Verdict.SKIPPED]
     if not own:
         return None
@@ -91,7 +107,10 @@ def blame(test: str, outcomes: Sequence[Outcome], suspects: Mapping[str, str]) -
             why = f"with build {build or '?'} it goes wrong on {bad[0]} in {share} tries, on other boards in {others}"
             return Blame(Culprit.BOARD, bad[0], why)
     before = [outcome for outcome in own if outcome.build != build]
-    return _of_builds(build, boards, bad, good, Share(sum(outcome.bad for outcome in before), len(before)))
+    earlier = Share(sum(outcome.bad for outcome in before), len(before))
+    if build in known.builds and not good and not earlier.bad:
+        return Blame(Culprit.FIRMWARE, build, known.builds[build])
+    return _of_builds(build, boards, bad, good, earlier)
 
 
 def _of_bench_faults(boards: Mapping[str, Share], bad: Sequence[str]) -> Blame:
@@ -145,7 +164,8 @@ def bad_boards(outcomes: Iterable[Outcome]) -> dict[str, str]:
     others: dict[str, Share] = {}
     wrong_tests: dict[str, set[str]] = {}
     for (test, _), cell in cells.items():
-        if len(cell) < 2:
+        if len(cell) < 2 or all(all(seen) for seen in cell.values()):
+            # One board alone shows nothing, and what goes wrong on all of them is not the boards' fault.
             continue
         for board, seen in cell.items():
             rest = [bad for other, some in cell.items() if other != board for bad in some]
@@ -157,11 +177,37 @@ def bad_boards(outcomes: Iterable[Outcome]) -> dict[str, str]:
     for board, share in own.items():
         rest_ = others[board]
         chance = more_often(share.bad, share.tries, rest_.bad, rest_.tries)
-        # Each board is asked the same question, so that each must answer it the better.
-        if len(wrong_tests.get(board, ())) >= MANY and chance < CHANCE / len(own):
+        if len(wrong_tests.get(board, ())) >= MANY and chance < BOARD_CHANCE / len(own):
             found[board] = (
                 f"{board} goes wrong in {share} tries, in {len(wrong_tests[board])} tests that pass elsewhere with the "
                 f"same build; other boards in {rest_} (by chance once in {_once_in(chance)})"
+            )
+    return found
+
+
+def bad_builds(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """Builds that do badly, on several boards, in several tests that passed with every build before, and the counts."""
+    began: dict[str, int] = {}
+    for outcome in outcomes:
+        began[outcome.build] = min(outcome.run, began.get(outcome.build, outcome.run))
+    ran = [outcome for outcome in outcomes if outcome.verdict is not Verdict.SKIPPED]
+    found = {}
+    for build, first in began.items():
+        now = [outcome for outcome in ran if outcome.build == build]
+        tests = {outcome.test for outcome in now}
+        before = [outcome for outcome in ran if outcome.run < first and outcome.test in tests]
+        good_before = {outcome.test for outcome in before} - {outcome.test for outcome in before if outcome.bad}
+        # A bench fault says nothing of a build.
+        wrong = [o for o in now if o.bad and o.verdict is not Verdict.BENCH_FAULT and o.test in good_before]
+        share, earlier = Share(len(wrong), len(now)), Share(sum(outcome.bad for outcome in before), len(before))
+        if len({outcome.test for outcome in wrong}) < MANY or len({outcome.board for outcome in wrong}) < 2:
+            continue
+        chance = more_often(share.bad, share.tries, earlier.bad, earlier.tries)
+        if chance < CHANCE / len(began):
+            found[build] = (
+                f"build {build or '?'} goes wrong in {share} tries, in {len({o.test for o in wrong})} tests on "
+                f"{', '.join(sorted({o.board for o in wrong}))}; the same tests with builds before in {earlier} "
+                f"(by chance once in {_once_in(chance)})"
             )
     return found
 

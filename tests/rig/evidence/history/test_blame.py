@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rig.evidence.history.blame import Culprit, Outcome, bad_boards, blame
+from rig.evidence.history.blame import Culprit, Outcome, bad_boards, bad_builds, blame, suspects_of
 from rig.evidence.records import Verdict
 
 PASS, FAIL, FAULT = Verdict.PASS, Verdict.FIRMWARE_FAIL, Verdict.BENCH_FAULT
@@ -29,7 +29,7 @@ def history(boards, builds, wrong, runs_a_build=3, tests=TESTS):
 
 def blamed(outcomes, test):
     own = [outcome for outcome in outcomes if outcome.test == test]
-    return blame(test, own, bad_boards(outcomes))
+    return blame(test, own, suspects_of(outcomes))
 
 
 @given(st.integers(2, 5), st.integers(1, 4), st.sets(st.sampled_from(TESTS), min_size=1))
@@ -42,8 +42,9 @@ def test_a_build_that_broke_tests_on_every_board_is_the_firmwares_fault(boards, 
         found = blamed(outcomes, test)
         if test in broken:
             assert (found.culprit, found.what) == (Culprit.FIRMWARE, "new"), found
-            assert f"{boards * runs} of {boards * runs} tries go wrong" in found.why
-            assert f"with builds before 0 of {boards * runs}" in found.why
+            wrong = boards * runs if len(broken) < 3 else boards * runs * len(broken)
+            assert f"{wrong} of " in found.why
+            assert "with builds before 0 of " in found.why or "with builds before in 0 of " in found.why
         else:
             assert found is None
 
@@ -103,15 +104,33 @@ def test_one_board_that_ran_both_builds_often_enough_tells():
     assert blamed(outcomes, "test0").culprit is Culprit.FIRMWARE
 
 
+def test_a_build_that_breaks_many_tests_is_to_blame_also_where_one_board_ran_it():
+    old = [Outcome(test, board, "old", 1, PASS) for test in TESTS for board in ("one", "two")]
+    new = [Outcome(test, "one" if number % 2 else "two", "new", 2, FAIL) for number, test in enumerate(TESTS)]
+    found = blamed(old + new, "test0")
+    assert (found.culprit, found.what) == (Culprit.FIRMWARE, "new")
+    assert "in 8 of 8 tries, in 8 tests on one, two; the same tests with builds before in 0 of 16" in found.why
+
+
 @settings(max_examples=25)
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.02, 0.1]))
-def test_where_no_cause_was_planted_no_board_is_blamed(seed, rate):
+def test_where_no_cause_was_planted_neither_board_nor_build_is_blamed(seed, rate):
     chance = random.Random(seed)
     outcomes = history(
         ["one", "two", "three", "four"], ["old", "new"], lambda *_: FAIL if chance.random() < rate else None, 5
     )
     # At this size one in a few thousand such histories may look guilty by chance; more would be a fault.
     assert len(bad_boards(outcomes)) <= (rate > 0)
+    assert not bad_builds(outcomes)
+
+
+def test_a_build_that_fails_everywhere_does_not_hide_a_bad_board():
+    def wrong(test, board, build, _run):
+        return FAIL if build == "new" or (board == "bad" and test in TESTS[:4]) else None
+
+    outcomes = history(["bad", "good", "fine"], ["old", "new"], wrong)
+    assert list(bad_boards(outcomes)) == ["bad"]
+    assert blamed(outcomes, "test0").culprit is Culprit.FIRMWARE
 
 
 def test_a_bad_build_that_only_one_board_got_does_not_make_it_a_bad_board():
