@@ -9,9 +9,10 @@ JOBS ?= 4
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 
-.PHONY: help qualify test lint types bench lock clean
+.PHONY: help qualify nightly test lint types bench lock clean
 help:
 	@echo "make qualify  qualify OTA rollback on the boards of rig.toml, write reports/<time>/"
+	@echo "make nightly  the whole night on all boards; NIGHTLY=\"--boards tag=lab\" chooses"
 	@echo "make test     the harness's own tests"
 	@echo "make lint     formatting, lint and types"
 	@echo "make bench    speed, as tables"
@@ -26,6 +27,9 @@ $(READY): requirements.lock pyproject.toml
 
 qualify: $(READY)
 	$(BIN)/rig qualify
+
+nightly: $(READY)
+	$(BIN)/rig nightly $(NIGHTLY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) tests

@@ -114,7 +114,7 @@ def qualify_boards(request: Request, screen: Screen) -> Done:
             qualify.write_spread(plans[0], carried)
         requirements = [requirement for test in carried.values() for requirement in test.requirements]
         log = RunLog(history, _start(bench, request, folder, started, requirements))
-        found = _follow(plans, screen, len(carried), log)
+        found = _follow(plans, sections, screen, len(carried), log)
         if not any(found.results.values()):
             raise BenchFault(_nothing_ran(found.ended))
         results = _results(found, sections, carried, folder.partial, started)
@@ -219,7 +219,10 @@ class _Found:
     quarantined: dict[str, str] = field(default_factory=dict)
 
 
-def _follow(plans: Sequence[qualify.Plan], screen: Screen, total: int, log: RunLog) -> _Found:
+def _follow(
+    plans: Sequence[qualify.Plan], sections: Sequence[BoardSection], screen: Screen, total: int, log: RunLog
+) -> _Found:
+    by_name = {section.name: section for section in sections}
     found = _Found({plan.board: [] for plan in plans})
     progress = RunProgress(screen, {plan.board: total for plan in plans})
     with contextlib.closing(qualify.run(*plans)) as events, progress:
@@ -232,7 +235,9 @@ def _follow(plans: Sequence[qualify.Plan], screen: Screen, total: int, log: RunL
                     progress.started(board, test)
                 case qualify.Finished(board, result):
                     # A test that never asked for the board does not know it.
-                    result = result if result.board != NO_BOARD else result.model_copy(update={"board": board})
+                    section = by_name[board if result.board == NO_BOARD else result.board]
+                    facts = {"board": section.name, "kind": section.kind, "chip": section.chip}
+                    result = result.model_copy(update=facts)
                     found.results[board].append(result)
                     log.add(result)
                     progress.done(board, result)
@@ -259,7 +264,7 @@ def _results(
     by_name = {section.name: section for section in sections}
     results = []
     for plan, some in found.results.items():
-        own = [_placed(result, by_name[result.board], folder) for result in some]
+        own = [_placed(result, folder) for result in some]
         own = [result.model_copy(update={"retries": _tries(found, result.test, folder)}) for result in own]
         ended = found.ended[plan]
         lost = _lost(by_name.get(plan), carried, own, _why_lost(found, sections, ended), ended, started)
@@ -330,14 +335,11 @@ def _end_in_words(ended: qualify.Ended) -> str:
     return f"pytest ended with exit code {ended.exit_code}"
 
 
-def _placed(result: TestResult, section: BoardSection, folder: Path) -> TestResult:
-    """With its board, and with evidence named as it lies in the report, whose folder has not got its name yet."""
+def _placed(result: TestResult, folder: Path) -> TestResult:
+    """With evidence named as it lies in the report, whose folder has not got its name yet."""
     here = f"{folder}{os.sep}"
     return result.model_copy(
         update={
-            "board": section.name,
-            "kind": section.kind,
-            "chip": section.chip,
             "reason": result.reason.replace(here, ""),
             "details": result.details.replace(here, ""),
             "evidence": {name: f"{TESTS}/{path}" for name, path in result.evidence.items()},
