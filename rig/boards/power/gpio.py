@@ -41,7 +41,7 @@ class Keys(PowerKeys):
     """Which line, and which level of it is power."""
 
     chip: str = Field(default="/dev/gpiochip0", min_length=1, description="the chip's device")
-    line: int | str = Field(union_mode="left_to_right", description="offset on the chip, or the line's name")
+    line: int | str = Field(description="offset on the chip, or the line's name")
     active_low: bool = Field(default=False, description="whether the low level gives power")
 
     def open(self, board: str) -> GpioPower:

@@ -22,6 +22,7 @@ process from the first `on` or `off` until `close` or the process's end.
 from __future__ import annotations
 
 import contextlib
+import termios
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -160,13 +161,13 @@ class Ppk2Power:
                     self.close()
                     return False
                 self._kit.use_source_meter()
-                self._kit.set_source_voltage(self._keys.millivolts)
             command(self._kit)
             if _answers(self._kit):
                 return True
-        except OSError:
+        except (OSError, termios.error) as error:
+            # termios.error: pyserial, when it flushes a port that has just gone.
             if self._kit is None:
-                raise
+                raise OSError(*error.args) from error
         self.close()
         return False
 

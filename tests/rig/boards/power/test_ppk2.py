@@ -21,11 +21,12 @@ METADATA = "Calibrated: 0\nR0: 1003.3506\nR4: 0.0500\nVDD: {}\nHW: 9173\nmode: {
 class Kit:
     """Obeys commands that come by `line`; `outputs` are the millivolts at VOUT, 0 without power, after each command."""
 
-    def __init__(self, line, *, answers=True, pieces=1, measures_until=0) -> None:
+    def __init__(self, line, *, answers=True, pieces=1, measures=False, late=0) -> None:
         self.regulator, self.mode, self.running = 3000, 1, False
         self.outputs: list[int] = []
+        self.codes: list[int] = []
         self._line, self._answers, self._pieces = line, answers, pieces
-        self._measures_until = measures_until
+        self._measures, self._late = measures, late
         threading.Thread(target=self._obey, daemon=True).start()
 
     @property
@@ -44,8 +45,10 @@ class Kit:
             return
 
     def _do(self, code: int, *arguments: int) -> None:
-        if code == self._measures_until:
-            self._measures_until = 0
+        self.codes.append(code)
+        if self._measures or (code == 0x19 and self._late):
+            self._measures = self._measures and code != 0x07
+            self._late = 0
             os.write(self._line.far, b"\xff\xfe\x00\x01" * 200)
         match code, arguments:
             case 0x0C, (running,):
@@ -119,7 +122,7 @@ def test_after_a_sag_that_was_broken_off_the_supply_is_back(usb, monkeypatch):
         patched.setattr("rig.boards.power.ppk2.time.sleep", interrupt)
         with pytest.raises(KeyboardInterrupt):
             power.sag(1900, 10)
-    wait_until(lambda: kit.output == 3300, "the supply was back")
+    wait_until(lambda: kit.outputs[-2:] == [1900, 3300], "the supply was lowered and back")
     power.close()
 
 
@@ -144,11 +147,12 @@ def test_a_sag_that_the_kit_cannot_do_is_refused_and_nothing_is_sent(usb, milliv
     assert kit.outputs == []
 
 
-def test_a_kit_that_does_not_answer_is_a_bench_fault(usb):
-    Kit(usb.line, answers=False)
+def test_what_does_not_answer_is_a_bench_fault_and_is_told_nothing_as_it_may_be_no_kit(usb):
+    kit = Kit(usb.line, answers=False)
     power = switch(usb)
     with pytest.raises(BenchFault, match=r"the PPK2 does not answer, so power may not be switched \(board c3\)"):
         power.off()
+    assert set(kit.codes) == {0x07, 0x19}
 
 
 def test_an_answer_in_two_pieces_is_asked_for_again(usb):
@@ -158,9 +162,9 @@ def test_an_answer_in_two_pieces_is_asked_for_again(usb):
     power.close()
 
 
-@pytest.mark.parametrize("code", [0x07, 0x19], ids=["before the stop", "after it"])
-def test_measurements_that_somebody_left_running_are_no_answers(usb, code):
-    kit, power = Kit(usb.line, measures_until=code), switch(usb)
+@pytest.mark.parametrize("how", [{"measures": True}, {"late": 1}])
+def test_measurements_that_somebody_left_running_are_stopped_and_are_no_answers(usb, how):
+    kit, power = Kit(usb.line, **how), switch(usb)
     power.on()
     assert kit.output == 3300
     power.close()

@@ -35,7 +35,7 @@ if [ -n "$action" ]; then
 fi
 """
 OBEYS = "echo $action > state"
-IGNORES = ":"
+IGNORES = "echo 'Failed to control port power!' >&2"
 USB3 = """
     echo "$1 status for hub 2-1.2 [2109:0817 VIA Labs, Inc. USB3.0 Hub, USB 3.20, 4 ports, ppps]"
     if [ "$(cat state)" = on ] || [ {half} = yes ]
@@ -94,6 +94,7 @@ def test_a_hub_that_claims_to_switch_and_does_not_is_a_bench_fault_with_what_it_
         getattr(power, wanted)()
     assert "(board c3)" in str(caught.value)
     assert f"Sent power {wanted} request" in str(caught.value.evidence)
+    assert "Failed to control port power!" in str(caught.value.evidence)
 
 
 def test_a_usb_3_hub_is_off_only_when_both_of_its_halves_say_so(hub):
@@ -148,7 +149,7 @@ def test_of_the_real_program_the_answer_that_there_is_no_such_hub_is_a_bench_fau
     if program is None:
         pytest.skip("uhubctl is not installed")
     power = Keys(location="99-1", port=1, program=program).open("c3")
-    with pytest.raises(BenchFault) as caught:
+    with pytest.raises(BenchFault, match="uhubctl cannot switch port 1 of hub 99-1") as caught:
         power.off()
     assert "No compatible devices detected at location 99-1" in str(caught.value.evidence)
     assert "root or a udev rule" in str(caught.value.hint)
