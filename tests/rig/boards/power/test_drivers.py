@@ -2,11 +2,13 @@
 
 import textwrap
 import tomllib
+from pathlib import Path
 
 import pytest
 
 from rig.boards import power
 from rig.boards.inventory import BenchConfig
+from rig.boards.lease import Wanted
 from rig.boards.power import PowerKeys, cycle, drivers
 from rig.errors import BenchFault
 
@@ -95,15 +97,34 @@ def test_a_measured_latency_in_rig_toml_counts_more_than_the_drivers_own(lab):
     assert read('{ driver = "shelf", shelf = 1, cut_latency_ms = 400 }').cut_latency_s == 0.4
 
 
-@pytest.mark.parametrize("name", [name for name in drivers.names() if name != "shelf"])
-def test_every_drivers_docstring_has_an_example_that_rig_toml_takes(name):
-    module = drivers.find(name).__module__
-    text = __import__(module, fromlist=["Keys"]).__doc__
+def example_of(name: str) -> PowerKeys:
+    """The switch of the example in a driver's docstring."""
+    text = __import__(drivers.find(name).__module__, fromlist=["Keys"]).__doc__
     lines = text.split("::\n", 1)[1].splitlines()
     example = "\n".join(line.strip() for line in lines if line.startswith("    "))
-    board = BenchConfig.model_validate(tomllib.loads(example)).board[0]
-    assert type(board.power).__module__ == module
-    assert hasattr(board.power.open("c3"), "off")
+    return BenchConfig.model_validate(tomllib.loads(example)).board[0].power
+
+
+every_driver = pytest.mark.parametrize("name", [name for name in drivers.names() if name != "shelf"])
+
+
+@every_driver
+def test_every_drivers_docstring_has_an_example_that_rig_toml_takes(name):
+    keys = example_of(name)
+    assert type(keys) is drivers.find(name)
+    assert hasattr(keys.open("c3"), "off")
+
+
+@every_driver
+def test_every_drivers_keys_reach_the_guardian_who_gives_power_back_for_a_killed_run(name):
+    keys = example_of(name)
+    assert Wanted.decoded(Wanted("c3", (), Path("x"), keys).encoded()).power == keys
+
+
+@every_driver
+def test_a_driver_that_says_it_sags_can(name):
+    keys = example_of(name)
+    assert hasattr(keys.open("c3"), "sag") == keys.SAGS
 
 
 @pytest.mark.parametrize("fails", ["", "off"])

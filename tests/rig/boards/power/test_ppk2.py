@@ -237,7 +237,3 @@ def test_doctor_names_kit_and_voltage_without_touching_it(usb):
 def test_keys_that_are_wrong_are_named(keys, said):
     with pytest.raises(ValueError, match=said):
         Keys(**keys)
-
-
-def test_it_is_a_supply_that_sags():
-    assert Keys.SAGS

@@ -6,11 +6,15 @@ print_port_status), and keeps what it switched in a file.
 
 import shutil
 import stat
+import subprocess
+import sys
 
 import pytest
 
+from rig.boards import lease
 from rig.boards.power.uhubctl import Keys, UhubctlPower, port_states
 from rig.errors import BenchFault, UserError
+from tests.rig.boards.wires import wait_until
 
 HUB_SCRIPT = """\
 #!/bin/sh
@@ -84,6 +88,23 @@ def test_switching_on_twice_or_by_a_new_switch_after_the_old_one_died_is_fine(hu
     again = hub()
     again.on()
     again.on()
+    assert hub.state() == "on"
+
+
+def test_the_board_of_a_killed_run_gets_its_power_back(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv(lease.FOLDER, str(tmp_path / "leases"))
+    program = (
+        "import sys, time; from rig.boards.lease import Lease; from rig.boards.power.uhubctl import Keys\n"
+        "power = Keys.model_validate_json(sys.argv[1])\n"
+        "with Lease('c3', ['/dev/c3'], power)(): power.open('c3').off(); print('off', flush=True); time.sleep(600)"
+    )
+    words = [sys.executable, "-c", program, hub()._keys.model_dump_json()]
+    run = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert run.stdout.readline() == "off\n"
+    assert hub.state() == "off"
+    run.kill()
+    run.communicate()
+    wait_until(lambda: lease.holder(["/dev/c3"]) is None, "the guardian had given the board back")
     assert hub.state() == "on"
 
 
