@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,6 +27,14 @@ class PowerSwitch(Protocol):
     def on(self) -> None: ...
 
     def off(self) -> None: ...
+
+
+@runtime_checkable
+class HeldSwitch(PowerSwitch, Protocol):
+    """A switch that holds its device from its first use on, so that nobody else moves it meanwhile."""
+
+    def close(self) -> None:
+        """Let go of the device, for whoever gets the board next; `on` or `off` take it again."""
 
 
 class SaggingSwitch(PowerSwitch, Protocol):

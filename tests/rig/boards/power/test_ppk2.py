@@ -66,13 +66,9 @@ class Kit:
         self.outputs.append(self.output)
 
 
-@pytest.fixture(autouse=True)
-def _package():
-    pytest.importorskip("ppk2_api", reason="ppk2-api is not installed")
-
-
 @pytest.fixture
 def usb(tmp_path):
+    pytest.importorskip("ppk2_api", reason="ppk2-api is not installed")
     port = UsbPort(tmp_path)
     yield port
     port.close()

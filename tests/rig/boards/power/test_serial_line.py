@@ -10,7 +10,11 @@ import threading
 import pytest
 import serial
 
+from rig.boards import lease
+from rig.boards.board import powered
+from rig.boards.inventory import SerialBoardSection
 from rig.boards.power.serial_line import Keys, SerialLinePower
+from rig.boards.serial import open_board
 from rig.errors import BenchFault, UserError
 from rig.virtual.chip import build_chip
 from rig.virtual.cpu import Cpu
@@ -92,6 +96,16 @@ def test_power_comes_back_from_a_fresh_switch_when_a_process_was_killed_without(
     assert bridge.lines[1]
     power.close()
     killed.communicate()
+
+
+def test_a_board_that_is_given_back_frees_its_switch_for_the_next_run(bridge, pty, tmp_path, monkeypatch):
+    monkeypatch.setenv(lease.FOLDER, str(tmp_path))
+    keys = Keys(port=bridge.url, line="rts")
+    section = SerialBoardSection(name="c3", kind="serial", chip="esp32c3", port=pty.path, power=keys)
+    first, second = open_board(section), open_board(section)
+    for board in (first, second):
+        with powered(board):
+            assert bridge.lines[1]
 
 
 def test_a_server_that_was_started_anew_is_found_again(bridge):
