@@ -7,12 +7,13 @@ Example for rig.toml::
     kind = "serial"
     chip = "esp32c3"
     serial_number = "0001"
-    power = { driver = "gpio", chip = "/dev/gpiochip0", line = 17, active_low = true }
+    power = { driver = "gpio", chip = "/dev/gpiochip0", line = 17 }
 
 `gpioinfo` lists chips and lines. Needs the package `gpiod` 2 (libgpiod's own: https://libgpiod.readthedocs.io), and
 the right to open the chip, often by the group `gpio`.
 
-**Wire it so that a line nobody drives means power**: the relay's normally closed contact, or a pull resistor. A line is
+**Wire it so that a line nobody drives means power**: the relay's normally closed contact, or a pull resistor. On the
+usual relay card, which pulls in at the low level, that is the normally closed contact, and no `active_low`. A line is
 held from the first `on` or `off` until `close`, or until this process is over, however it ends. What the pin does then
 is up to the chip's driver (gpioset(1): it "reverts to default", which is not to be relied on): drivers of the Linux
 kernel for the Raspberry Pi make it an input, the Raspberry Pi's own kernel keeps the level (raspberrypi/linux pull
