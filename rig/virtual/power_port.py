@@ -1,4 +1,4 @@
-"""Lets other programs switch a served chip's power: HTTP on the loopback interface.
+"""Lets other programs switch a served chip's power: HTTP, on the loopback interface unless another address is given.
 
 `POST /off` and `POST /on` answer when it is done, `GET /` says which it is. With curl, for rig.toml::
 
@@ -31,15 +31,16 @@ class Supply(Protocol):
 class PowerPort:
     """Serves `supply` on TCP `port` (0: any free one) from `start` or `with` until `close`."""
 
-    def __init__(self, supply: Supply, port: int) -> None:
+    def __init__(self, supply: Supply, port: int, address: str = LOOPBACK) -> None:
         self.port = port
+        self.address = address
         self._supply = supply
         self._server: http.server.HTTPServer | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
-        return f"http://{LOOPBACK}:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     def start(self) -> Self:
         """Listen; BenchFault if the TCP port is taken."""
@@ -49,10 +50,10 @@ class PowerPort:
             switched = supply
 
         try:
-            self._server = http.server.HTTPServer((LOOPBACK, self.port), Handler)
+            self._server = http.server.HTTPServer((self.address, self.port), Handler)
         except OSError as error:
             raise BenchFault(
-                f"cannot listen on {LOOPBACK}:{self.port}: {error.strerror}",
+                f"cannot listen on {self.address}:{self.port}: {error.strerror}",
                 hint="choose another power port, or 0 for any free one",
             ) from error
         self.port = self._server.server_address[1]
