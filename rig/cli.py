@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from rig import __version__
+from rig.certificate_options import ReleaseAsked, release_options
 from rig.crash_cli import crash
 from rig.errors import RigError, UserError
 from rig.explain_cli import explain
@@ -26,6 +27,7 @@ from rig.replay_cli import replay
 from rig.reproduce_cli import reproduce
 from rig.sample_cli import sample
 from rig.scenario_cli import scenario
+from rig.verify_cli import verify
 
 BENCH_FAULT, INTERRUPTED, BROKEN_PIPE = 3, 130, 141
 
@@ -128,6 +130,7 @@ def main() -> None:
 @click.option(
     "--open/--no-open", "open_page", default=None, help="Open the report in a browser.  [default: on a desktop]"
 )
+@release_options
 def qualify(
     config: Path,
     boards: tuple[str, ...],
@@ -138,6 +141,7 @@ def qualify(
     burn_efuses: tuple[str, ...],
     as_json: bool,
     open_page: bool | None,
+    release: ReleaseAsked | None,
 ) -> None:
     """Run the qualification tests and write a report: reports/<time>/index.html, junit.xml and results.json.
 
@@ -146,6 +150,15 @@ def qualify(
     """
     from rig import qualify_command
 
+    if release is not None:
+        from rig import certificate_command
+
+        sys.exit(
+            certificate_command.run(
+                release, config, boards, select, jobs,
+                suite=suite, variant=variant, burn_efuses=burn_efuses, as_json=as_json, open_page=open_page,
+            )
+        )  # fmt: skip
     sys.exit(
         qualify_command.run(
             config, boards, select, jobs,
@@ -358,3 +371,4 @@ main.add_command(replay)
 main.add_command(reproduce)
 main.add_command(sample)
 main.add_command(scenario)
+main.add_command(verify)

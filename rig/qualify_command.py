@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -41,8 +41,9 @@ def run(
     burn_efuses: Sequence[str],
     as_json: bool,
     open_page: bool | None,
+    reported: Callable[[Path], object] = lambda page: None,
 ) -> int:
-    """The exit code of `rig qualify`; see `rig.errors` for what it may raise."""
+    """The exit code of `rig qualify`; see `rig.errors` for what it may raise. `reported` is told the report's page."""
     if suite == "field" and variant is not None:
         raise UserError("--variant: each scenario of the suite field names its own build variant", hint="leave it out")
     bench = inventory.load(config)
@@ -91,6 +92,7 @@ def run(
         except BenchFault:
             print_summary(record, screen)
             raise
+    reported(page)
     if as_json:
         print_json(page)
     print_summary(record, screen, report=page)
