@@ -1,6 +1,8 @@
 """Wiring only: the fixtures that tests may use."""
 
 pytest_plugins = [
+    "fixtures.lifeline",
+    "fixtures.spread",
     "fixtures.reporting",
     "fixtures.bench",
     "fixtures.trial",

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
 import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import rig
-from rig import gate_command, qualify, qualify_command
+from rig import gate_command, qualify
 from rig.boards import inventory
 from rig.boards.inventory import BenchConfig, BoardSection, QemuBoardSection
 from rig.certificate import tools
 from rig.certificate.artefacts import is_synthesised, read_release
 from rig.certificate.folder import CERTIFICATES, Material, write_certificate
 from rig.certificate.gate_report import GateReport, gate_part
+from rig.certificate.outlook import cannot_pass
 from rig.certificate.records import Certificate, Facts, Release, SignOff
 from rig.certificate.signing import read_private
 from rig.certificate.sums import PAGE, RECORD
@@ -28,7 +29,7 @@ from rig.gate import report
 from rig.gate.pieces import Pieces, load_pieces
 from rig.gate.release import CannotTell
 from rig.processes import ended_like_ctrl_c
-from rig.qualify_boards import choose
+from rig.qualify_command import Request, qualify_boards, sections_of
 from rig.report_folder import show
 from rig.screen import Screen
 
@@ -36,64 +37,36 @@ EXIT_CODES = {Verdict.PASS: 0, Verdict.FIRMWARE_FAIL: 1, Verdict.BENCH_FAULT: 3,
 WHOLE = "a certificate is of the whole qualification, as it is"
 
 
-def run(
-    release: ReleaseAsked,
-    config: Path,
-    boards: Sequence[str],
-    select: str | None,
-    jobs: int | None,
-    *,
-    suite: str,
-    variant: str | None,
-    burn_efuses: Sequence[str],
-    as_json: bool,
-    open_page: bool | None,
-) -> int:
+def run(release: ReleaseAsked, request: Request, *, as_json: bool, open_page: bool | None) -> int:
     """The exit code: that of the certificate's verdict; see `rig.errors` for what it may raise.
 
     A failure of the gate ends it before anything is flashed, and a bench fault leaves a report but no certificate.
     """
-    _refuse_parts(select, suite, variant)
+    _refuse_parts(request)
+    config = request.config
     bench = inventory.load(config)
-    sections = choose(bench, boards)
     text = config.read_text(encoding="utf-8")
+    sections = sections_of(bench, request)
     key = None if release.signing_key is None else read_private(release.signing_key)
     screen = Screen(stderr=as_json)
     pieces = load_pieces(release.build)
-    asked = gate_command.Asked(
-        release.build, release.previous, release.margin, release.accepts, release.accept_missing,
-        watching_board(bench, sections, pieces), config,
-    )  # fmt: skip
     # Before anything else: the build must still be this one when all is done.
     built = _built(release.build, pieces)
     versions = tools.versions(sections, qualify.find_tests(config))
-    said = gate_command.look(asked)
-    report.show(said, screen)
-    gate = GateReport.model_validate(report.plain(said))
-    part = gate_part(gate)
-    if part.verdict is Verdict.FIRMWARE_FAIL:
-        raise FirmwareFault(
-            f"the gate stops this release: {part.text}; nothing was qualified, no certificate is written",
-            evidence=release.build,
-            hint="mend it, or give a reason with --accept ID=REASON where the release may go out all the same",
-        )
-    pages: list[Path] = []
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        code = qualify_command.run(
-            config, boards, select, jobs,
-            suite=suite, variant=variant, burn_efuses=burn_efuses, as_json=False, open_page=False,
-            reported=pages.append,
-        )  # fmt: skip
-    (page,) = pages
-    if code == BenchFault.exit_code:
+    gate = _gate(release, config, watching_board(bench, sections, pieces), screen)
+    if why := cannot_pass(built, sections, config.resolve().parent / bench.firmware.builds):
+        told = f"this can at best become inconclusive about the shipped bootloader: {why}"
+        screen.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    done = qualify_boards(request, screen)
+    if done.exit_code == BenchFault.exit_code:
         raise BenchFault(
             "the bench failed, which says nothing of the firmware: no certificate is written",
-            evidence=page,
+            evidence=done.page,
             hint="mend the bench and run again; the report is kept",
         )
     signoff = SignOff(name=release.signoff, at=datetime.now().astimezone(), host=platform.node() or "unknown")
     facts = Facts(tool=f"rollback-rig {rig.__version__}", release=built, signoff=signoff, tools=versions)
-    material = Material(facts, report.plain(said), page.parent, release.build, text, tools.requirements(), key)
+    material = Material(facts, gate, done.page.parent, release.build, text, tools.requirements(), key)
     with ended_like_ctrl_c():
         folder, certificate = write_certificate(material, config.resolve().parent / CERTIFICATES)
     if as_json:
@@ -102,6 +75,24 @@ def run(
     screen.print(f"certificate: {folder / PAGE}", highlight=False, soft_wrap=True)
     show(folder / PAGE, open_page, screen)
     return EXIT_CODES[certificate.found.verdict]
+
+
+def _gate(release: ReleaseAsked, config: Path, board: str | None, screen: Screen) -> dict[str, Any]:
+    """The gate's report as data, shown on `screen`; FirmwareFault if it stops the release."""
+    asked = gate_command.Asked(
+        release.build, release.previous, release.margin, release.accepts, release.accept_missing, board, config
+    )
+    said = gate_command.look(asked)
+    report.show(said, screen)
+    gate = report.plain(said)
+    part = gate_part(GateReport.model_validate(gate))
+    if part.verdict is Verdict.FIRMWARE_FAIL:
+        raise FirmwareFault(
+            f"the gate stops this release: {part.text}; nothing was qualified, no certificate is written",
+            evidence=release.build,
+            hint="mend it, or give a reason with --accept ID=REASON where the release may go out all the same",
+        )
+    return gate
 
 
 def print_certificate(certificate: Certificate, screen: Screen) -> None:
@@ -147,12 +138,12 @@ def _is_there(section: BoardSection) -> bool:
     return True
 
 
-def _refuse_parts(select: str | None, suite: str, variant: str | None) -> None:
-    for option, value in (("-k", select), ("--variant", variant)):
+def _refuse_parts(request: Request) -> None:
+    for option, value in (("-k", request.select), ("--variant", request.variant)):
         if value is not None:
             raise UserError(f"{option} with --release: {WHOLE}", hint=f"leave {option} out")
-    if suite != "qualification":
-        raise UserError(f"--suite {suite} with --release: {WHOLE}", hint="leave --suite out")
+    if request.suite != "qualification":
+        raise UserError(f"--suite {request.suite} with --release: {WHOLE}", hint="leave --suite out")
 
 
 def _built(build: Path, pieces: Pieces) -> Release:

@@ -21,7 +21,7 @@ from rig.fuzz_cli import fuzz
 from rig.gate_cli import gate
 from rig.idf.errors import FormatError
 from rig.image_cli import image
-from rig.options import EXIT_CODES, config_option
+from rig.options import EXIT_CODES, JobsType, config_option
 from rig.ota_serve_cli import ota_serve
 from rig.replay_cli import replay
 from rig.reproduce_cli import reproduce
@@ -78,6 +78,8 @@ def main() -> None:
       rig qualify -k power_cut    only the tests whose name has "power_cut"
       rig qualify --board a --board b
                                   both at once, and where they differ
+      rig qualify --boards tag=nightly
+                                  spread over all these boards
       rig crash sweep             every power cut of an update, exactly
       rig gate build/             before a release: what no update can mend
       rig explain FILE            what a log or a flash dump from the field shows
@@ -100,13 +102,20 @@ def main() -> None:
     multiple=True,
     help="The board of rig.toml to test; give it again for more boards at once.  [default: the first]",
 )
+@click.option(
+    "--boards",
+    "spread_over",
+    metavar="FILTER",
+    help="Spread the tests over all boards that fit, as chip=esp32c3,tag=nightly (keys: name, chip, kind, tag), or "
+    "all. Each test runs on one of them; after a bench fault on another one.",
+)
 @click.option("-k", "select", metavar="EXPRESSION", help="Only tests whose name fits, as with pytest's -k.")
 @click.option(
     "--jobs",
     metavar="N",
-    type=click.IntRange(1, 64),
-    help="How many copies of each virtual or emulated board work at once.  [default: for all virtual boards "
-    "together two a core, 8 at most]",
+    type=JobsType(),
+    help="How many copies of each virtual or emulated board work at once, or auto: two a core for all virtual boards "
+    "together, 8 at most. With --boards: how many of the boards, auto for all.  [default: auto]",
 )
 @click.option(
     "--suite",
@@ -126,6 +135,15 @@ def main() -> None:
     multiple=True,
     help='Burn eFuses of this board, for good. Its section of rig.toml must have efuse = "burn" as well.',
 )
+@click.option(
+    "--test-limit",
+    "limit_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=3600.0,
+    show_default=True,
+    help="With --boards: a test that takes longer ends its worker, whatever it is stuck in.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print results.json; progress and table go to stderr.")
 @click.option(
     "--open/--no-open", "open_page", default=None, help="Open the report in a browser.  [default: on a desktop]"
@@ -134,11 +152,13 @@ def main() -> None:
 def qualify(
     config: Path,
     boards: tuple[str, ...],
+    spread_over: str | None,
     select: str | None,
     jobs: int | None,
     suite: str,
     variant: str | None,
     burn_efuses: tuple[str, ...],
+    limit_s: float,
     as_json: bool,
     open_page: bool | None,
     release: ReleaseAsked | None,
@@ -150,21 +170,15 @@ def qualify(
     """
     from rig import qualify_command
 
+    request = qualify_command.Request(
+        config, boards, spread_over, select, jobs,
+        suite=suite, variant=variant, burn_efuses=burn_efuses, limit_s=limit_s,
+    )  # fmt: skip
     if release is not None:
         from rig import certificate_command
 
-        sys.exit(
-            certificate_command.run(
-                release, config, boards, select, jobs,
-                suite=suite, variant=variant, burn_efuses=burn_efuses, as_json=as_json, open_page=open_page,
-            )
-        )  # fmt: skip
-    sys.exit(
-        qualify_command.run(
-            config, boards, select, jobs,
-            suite=suite, variant=variant, burn_efuses=burn_efuses, as_json=as_json, open_page=open_page,
-        )
-    )  # fmt: skip
+        sys.exit(certificate_command.run(release, request, as_json=as_json, open_page=open_page))
+    sys.exit(qualify_command.run(request, as_json=as_json, open_page=open_page))
 
 
 @main.command(short_help="Check the bootloader model against golden vectors.")
@@ -340,14 +354,16 @@ def build(
     )
 
 
-@main.command(short_help="Say what a board lacks, and what to do about it.")
+@main.command(short_help="Prove that boards are fit, or say what they lack.")
 @config_option
 @click.argument("board", metavar="[BOARD]", required=False)
+@click.option("--look", "only_look", is_flag=True, help="Only look: use no board, switch nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def doctor(config: Path, board: str | None, as_json: bool) -> None:
-    """Say for each board of rig.toml, or for one, what is present, what is missing and what to do about it.
+def doctor(config: Path, board: str | None, only_look: bool, as_json: bool) -> None:
+    """Prove each board of rig.toml fit, or one, and say what is missing and what to do about it.
 
-    Nothing is flashed and no power switched, but an attached chip is asked who it is, which resets it.
+    A board that lacks nothing is tried out: reset line, power switch and how fast it cuts, port, flash, and one sector
+    at its end, which is put back as it was. A board that another run uses is left alone.
 
     \b
     Exit codes:
@@ -358,7 +374,7 @@ def doctor(config: Path, board: str | None, as_json: bool) -> None:
     """
     from rig import doctor_command
 
-    sys.exit(doctor_command.run(config, board, as_json=as_json))
+    sys.exit(doctor_command.run(config, board, only_look=only_look, as_json=as_json))
 
 
 main.add_command(crash)

@@ -23,6 +23,8 @@ from esptool.reset import HardReset
 from esptool.util import FatalError
 
 from rig import build, esp_idf
+from rig.boards import kinds
+from rig.boards.board import powered
 from rig.boards.firmware import FirmwareBuild
 from rig.boards.inventory import BoardSection, QemuBoardSection, SerialBoardSection
 from rig.boards.quiet_ports import open_quietly
@@ -30,8 +32,9 @@ from rig.boards.serial import read_encryption_key
 from rig.boards.serial_ports import other_users, wanted_port
 from rig.boards.shelf import BASIS
 from rig.emulator.find import find_qemu
-from rig.errors import BenchFault, RigError, UserError
+from rig.errors import BenchFault, NotApplicable, RigError, UserError
 from rig.idf.chips import CHIPS
+from rig.prove import prove
 from rig.virtual.builds import FIRMWARE, variants
 
 ESPTOOL = ((5, 6), (6, 0))
@@ -99,6 +102,38 @@ def examine(sections: Sequence[BoardSection], builds: Path, environ: Mapping[str
         for section in sections
     )
     return Examination(tuple(_findings(TOOLS, Subject(None, builds, environ))), boards)
+
+
+def prove_all(found: Examination, proof: Callable[[BoardSection], Iterator[Finding]]) -> Examination:
+    """With what `proof` shows of each board that lacks nothing; a board that lacks something is not touched."""
+    boards = []
+    for board in found.boards:
+        lacks = [finding for finding in board.findings if finding.state is State.MISSING]
+        proven = [] if lacks else list(proof(board.section))
+        boards.append(BoardFindings(board.section, (*board.findings, *proven)))
+    return Examination(found.tools, tuple(boards))
+
+
+def proofs(section: BoardSection) -> Iterator[Finding]:
+    """Use the board and say what that showed; another run that has it is a finding, too."""
+    try:
+        with powered(kinds.open_board(section)) as board:
+            for name, shown in prove(board):
+                yield _finding(name, shown)
+    except RigError as error:
+        yield _finding("in use" if "somebody else" in error.what else "opening", error)
+    except OSError as error:
+        yield Finding("opening", State.MISSING, str(error))
+
+
+def _finding(name: str, shown: str | RigError) -> Finding:
+    match shown:
+        case str():
+            return Finding(name, State.OK, shown)
+        case NotApplicable():
+            return Finding(name, State.NOTE, shown.what, shown.hint)
+        case _:
+            return Finding(name, State.MISSING, _with_evidence(shown), shown.hint)
 
 
 def _findings(checks: Mapping[str, Check], subject: Subject) -> Iterator[Finding]:

@@ -15,19 +15,23 @@ from rig import doctor
 from rig.boards import inventory
 from rig.doctor import Examination, Finding, State
 from rig.errors import BenchFault
+from rig.processes import ended_like_ctrl_c
 from rig.screen import Screen
 
 STYLE = {State.OK: "green", State.MISSING: "bold red", State.NOTE: "dim"}
-_STATE, _NAME = 7, 8
+_STATE, _NAME = 7, 9
 """Widths of the columns in front of the text."""
 
 
-def run(config: Path, board: str | None, *, as_json: bool) -> int:
+def run(config: Path, board: str | None, *, only_look: bool, as_json: bool) -> int:
     """The exit code of `rig doctor`: 0, or that of a bench fault if something is missing."""
     bench = inventory.load(config)
     sections = [bench.find(board)] if board else list(bench.board)
     builds = config.absolute().parent / bench.firmware.builds
     found = doctor.examine(sections, builds, os.environ)
+    if not only_look:
+        with ended_like_ctrl_c(), Screen(stderr=True).status("trying the boards out"):
+            found = doctor.prove_all(found, doctor.proofs)
     if as_json:
         json.dump(_plain(found), sys.stdout, indent=2)
         print()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,6 +17,19 @@ Exit codes:
   4    inconclusive, or nothing was tested
   130  interrupted
 """
+
+
+class JobsType(click.IntRange):
+    """A number, or `auto`, which is None."""
+
+    name = "jobs"
+
+    def __init__(self) -> None:
+        super().__init__(1, 64)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if value == "auto" else super().convert(value, param, ctx)
+
 
 config_option = click.option(
     "--config", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), default=Path("rig.toml"),

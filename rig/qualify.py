@@ -15,13 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rig.errors import UserError
-from rig.evidence.records import Requirement, SweepRecord, TestResult
+from rig.evidence.records import Requirement, Retry, SweepRecord, TestResult
 
 POLL_S = 0.1
 GRACE_S = 5.0
@@ -34,6 +34,8 @@ PYTEST = (sys.executable, "-m", "pytest", "-q", "--color=no", *NO_PLUGINS)
 """pytest-embedded is used as a library. Its plugin forks a process in every worker, which keeps the pipe to xdist open
 when the worker dies: xdist would wait for it for ever. Hypothesis' plugin takes longer to load than all the rest.
 pytest's cache would be written by all boards at once."""
+LIFELINE = "RIG_LIFELINE"
+"""Environment variable with the number of a file that ends when we do (fixtures/lifeline.py)."""
 NOTHING_SELECTED = 5
 FINISHED = (0, 1, NOTHING_SELECTED)
 """pytest's exit codes for having run to the end: all passed, some failed, none fitted."""
@@ -66,6 +68,25 @@ class Swept:
 
 
 @dataclass(frozen=True)
+class Retried:
+    """A try of a test was a bench fault of `retry.board`; `again` says whether it will be done again."""
+
+    board: str
+    test: str
+    retry: Retry
+    again: bool
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """One of the boards that the tests are spread over gets no more of them."""
+
+    board: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Ended:
     """pytest is gone. `complaint` is its own last words."""
 
@@ -74,16 +95,37 @@ class Ended:
     complaint: str
 
 
-Event = Collected | Started | Finished | Swept | Ended
+Event = Collected | Started | Finished | Swept | Retried | Quarantined | Ended
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A test that was collected: the requirements it checks, and what it needs of a board."""
+
+    requirements: list[Requirement]
+    needs: list[str]
+
+
+@dataclass(frozen=True)
+class SpreadOver:
+    """Tests are spread over these boards: what each lacks (capabilities), and seconds that tests took before.
+
+    `limit_s`: a test that takes longer ends its worker, in seconds.
+    """
+
+    lacks: Mapping[str, Sequence[str]]
+    seconds: Mapping[str, float]
+    limit_s: float
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run on one board.
+    """What to run on one board, or spread over several.
 
     `tests` is the folder of qualification tests. `folder`, of this board alone, receives evidence and pytest's output;
     results name their evidence relative to the folder above it. `variant` takes the place of the build variant
-    `rollback`. `burn_efuses`: the board is meant to be spent.
+    `rollback`. `burn_efuses`: the board is meant to be spent. With `spread`, `board` is a name for all of them, `jobs`
+    how many there are, and evidence goes into folders of their names beside `folder`.
     """
 
     config: Path
@@ -94,20 +136,26 @@ class Plan:
     select: str | None = None
     variant: str | None = None
     burn_efuses: bool = False
+    spread: SpreadOver | None = None
 
     def command(self) -> list[str]:
-        arguments = [
-            *PYTEST, str(self.tests),
-            "--rig-config", str(self.config), "--board", self.board,
-            "--rig-results", str(self.results), "--rig-evidence", str(self.folder),
-        ]  # fmt: skip
+        arguments = [*PYTEST, str(self.tests), "--rig-config", str(self.config), "--rig-results", str(self.results)]
+        if self.spread is None:
+            arguments += ["--board", self.board, "--rig-evidence", str(self.folder)]
+        else:
+            arguments += ["--rig-spread", str(self.spread_file), "--rig-evidence", str(self.folder.parent)]
+            arguments += ["--rig-test-limit", str(self.spread.limit_s)]
         if self.variant is not None:
             arguments += ["--variant", self.variant]
         if self.burn_efuses:
             arguments += ["--burn-efuses", self.board]
-        if self.jobs > 1:
+        if self.jobs > 1 or self.spread is not None:
             arguments += ["-n", str(self.jobs)]
         return arguments + _selection(self.select)
+
+    @property
+    def spread_file(self) -> Path:
+        return self.folder / "spread.json"
 
     @property
     def results(self) -> Path:
@@ -131,8 +179,8 @@ def find_tests(config: Path, suite: str = "qualification") -> Path:
     raise UserError(f"no tests/{SUITES[suite]} folder here", hint="run rig qualify in a clone of the project")
 
 
-def collect(tests: Path, select: str | None = None) -> dict[str, list[Requirement]]:
-    """The qualification tests that `select` fits, by pytest's node id, with the requirements they check; none is run.
+def collect(tests: Path, select: str | None = None) -> dict[str, Carried]:
+    """The qualification tests that `select` fits, by pytest's node id, with what they check and need; none is run.
 
     Raises UserError if pytest cannot read the tests or the expression, if a test carries no requirement, or if two
     sentences go by one id.
@@ -145,21 +193,21 @@ def collect(tests: Path, select: str | None = None) -> dict[str, list[Requiremen
         if done.returncode not in (0, NOTHING_SELECTED):
             raise UserError(f"pytest cannot collect {tests}:\n{_end_of(done.stdout + done.stderr)}")
         carried = {
-            test["test"]: [Requirement.model_validate(requirement) for requirement in test["requirements"]]
+            test["test"]: Carried([Requirement.model_validate(known) for known in test["requirements"]], test["needs"])
             for test in json.loads(path.read_text(encoding="utf-8"))
         }
     _check(carried)
     return carried
 
 
-def _check(carried: dict[str, list[Requirement]]) -> None:
-    if loose := [test for test, requirements in carried.items() if not requirements]:
+def _check(carried: dict[str, Carried]) -> None:
+    if loose := [name for name, test in carried.items() if not test.requirements]:
         raise UserError(
             f"tests without a requirement get no verdict: {', '.join(loose)}",
             hint='mark each with @pytest.mark.requirement("ID-01", "One sentence.")',
         )
     sentences: dict[str, str] = {}
-    for requirement in (requirement for requirements in carried.values() for requirement in requirements):
+    for requirement in (requirement for test in carried.values() for requirement in test.requirements):
         if sentences.setdefault(requirement.id, requirement.text) != requirement.text:
             raise UserError(
                 f"requirement {requirement.id} has two sentences: {sentences[requirement.id]!r} and "
@@ -190,13 +238,14 @@ def run(*plans: Plan) -> Generator[Event, None, None]:
     """
     sessions: list[_Session] = []
     with contextlib.ExitStack() as outputs:
+        lifeline = outputs.enter_context(_lifeline())
         try:
             for plan in plans:
-                plan.folder.mkdir(parents=True)
+                plan.folder.mkdir(parents=True, exist_ok=True)
                 output = outputs.enter_context(plan.log.open("wb"))
                 process = subprocess.Popen(
                     plan.command(), cwd=plan.tests.parents[1], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                    env=_environment(), start_new_session=True,
+                    env={**_environment(), LIFELINE: str(lifeline)}, pass_fds=[lifeline], start_new_session=True,
                 )  # fmt: skip
                 sessions.append(_Session(plan, process))
             while sessions:
@@ -210,6 +259,26 @@ def run(*plans: Plan) -> Generator[Event, None, None]:
                         yield session.ended()
         finally:
             _end_leftovers(sessions)
+
+
+@contextlib.contextmanager
+def _lifeline() -> Iterator[int]:
+    """The end of a pipe whose other end nobody but us has open, so that it ends with us, however we end."""
+    theirs, ours = os.pipe()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def write_spread(plan: Plan, carried: Mapping[str, Carried]) -> None:
+    """What `--rig-spread` reads (fixtures/spread.py)."""
+    assert plan.spread is not None
+    tests = [{"test": name, "needs": test.needs} for name, test in carried.items()]
+    content = {"tests": tests, "lacks": dict(plan.spread.lacks), "seconds": dict(plan.spread.seconds)}
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    plan.spread_file.write_text(json.dumps(content), encoding="utf-8")
 
 
 class _Session:
@@ -276,5 +345,10 @@ def _event(board: str, line: dict[str, Any]) -> Iterator[Event]:
         yield Started(board, line["started"])
     elif "result" in line:
         yield Finished(board, TestResult.model_validate(line["result"]))
+    elif "retried" in line:
+        told = line["retried"]
+        yield Retried(board, told["test"], Retry.model_validate(told["retry"]), told["again"])
+    elif "quarantined" in line:
+        yield Quarantined(board, line["quarantined"]["board"], line["quarantined"]["reason"])
     elif "sweep" in line:
         yield Swept(board, SweepRecord.model_validate(line["sweep"]))

@@ -40,6 +40,37 @@ def choose(bench: BenchConfig, names: Sequence[str]) -> list[BoardSection]:
     return sections
 
 
+FILTER_KEYS = ("name", "chip", "kind", "tag")
+
+
+def fitting(bench: BenchConfig, wanted: str) -> list[BoardSection]:
+    """The boards that `wanted` describes, in the order of rig.toml: `chip=esp32c3,tag=nightly`, or `all`.
+
+    Every part has to fit; `chip=esp32|esp32s3` fits either. UserError for an unknown key, and if no board fits.
+    """
+    parts = [] if wanted == "all" else [part.strip() for part in wanted.split(",")]
+    rules = [_rule(part) for part in parts]
+    found = [section for section in bench.board if all(values & _values(section, key) for key, values in rules)]
+    if not found:
+        there = "; ".join(f"{section.name} ({section.chip}, {section.kind})" for section in bench.board)
+        raise UserError(f"--boards {wanted}: no board of rig.toml fits", hint=f"there are: {there}")
+    return choose(bench, [section.name for section in found])
+
+
+def _rule(part: str) -> tuple[str, set[str]]:
+    key, equals, value = part.partition("=")
+    if not equals or key.strip() not in FILTER_KEYS or not value.strip():
+        raise UserError(
+            f"--boards: {part!r} is no condition",
+            hint=f"KEY=VALUE, with one of these keys: {', '.join(FILTER_KEYS)}; or all",
+        )
+    return key.strip(), {word.strip() for word in value.split("|")}
+
+
+def _values(section: BoardSection, key: str) -> set[str]:
+    return set(section.tags) if key == "tag" else {str(getattr(section, key))}
+
+
 def _places(section: BoardSection) -> list[tuple[str, str]]:
     found: dict[str, Any] = {key: getattr(section, key, None) for key in HARDWARE}
     # Two paths may lead to one device; a URL is no path.

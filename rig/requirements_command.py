@@ -19,7 +19,7 @@ def render() -> str:
     tests: dict[str, list[str]] = {}
     requirements: dict[str, Requirement] = {}
     for test, carried in qualify.collect(folder).items():
-        for requirement in carried:
+        for requirement in carried.requirements:
             requirements[requirement.id] = requirement
             tests.setdefault(requirement.id, []).append(test)
     listed = sorted(requirements.values(), key=lambda requirement: (requirement.area, requirement.id))

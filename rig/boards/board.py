@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
 from rig.boards.console import Console
+from rig.boards.lease import Lease
 from rig.boards.power import PowerSwitch
 from rig.boards.sparing import Sparing
 from rig.idf.effects import Mutation
@@ -164,7 +165,7 @@ class Board:
     `network` is None for a board without; `interrupt_gap_limits`: longest gaps in microseconds, by field of `Gaps`.
     `restarts` is None where the chip restarts by itself, as hardware does. `clock_rate`: so many seconds may pass for
     the chip in one second of the host, at most. `sparing`: what must not run on it; None where nothing can be burnt
-    for good.
+    for good. `lease` is None for a program, of which every run has its own.
     """
 
     name: str
@@ -183,6 +184,7 @@ class Board:
     restarts: Restarts | None = None
     clock_rate: float = 1.0
     sparing: Sparing | None = None
+    lease: Lease | None = None
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -200,8 +202,13 @@ class Board:
 
 @contextmanager
 def powered(board: Board) -> Iterator[Board]:
-    """The board with console open and power on; whatever happens inside, it is left powered and closed."""
+    """The board for us alone, with console open and power on; whatever happens inside, it is left powered and closed.
+
+    BenchFault if another run has it.
+    """
     with ExitStack() as stack:
+        if board.lease is not None:
+            stack.enter_context(board.lease())
         board.console.open()
         stack.callback(board.console.close)
         if board.power is not None:

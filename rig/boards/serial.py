@@ -28,6 +28,7 @@ from rig.boards.board import Board, Capability, EfuseAccess, FlashAccess, Networ
 from rig.boards.console import Console
 from rig.boards.efuses import BurntEfuse, EmulatedEfuse
 from rig.boards.inventory import SerialBoardSection
+from rig.boards.lease import Lease
 from rig.boards.loader import LoaderFlash
 from rig.boards.power import TIMED_CUT_LIMIT_S, PowerSwitch
 from rig.boards.quiet_ports import NO_LINES as NO_LINES_ERRORS
@@ -91,7 +92,19 @@ def open_board(section: SerialBoardSection) -> Board:
         interrupt_gap_limits=section.interrupt_gap_limits.model_dump(exclude_none=True),
         missing=missing(section),
         sparing=sparing,
+        lease=lease_of(section),
     )
+
+
+def lease_of(section: SerialBoardSection) -> Lease:
+    """What a run on this board has to hold."""
+    return Lease(section.name, _places(section), section.power)
+
+
+def _places(section: SerialBoardSection) -> list[str]:
+    """What other sections may know this hardware by."""
+    places = {"port": section.port, "serial_number": section.serial_number, "mac": section.mac}
+    return [value if name == "port" else f"{name}-{value.lower()}" for name, value in places.items() if value]
 
 
 def missing(section: SerialBoardSection) -> Mapping[str, str]:

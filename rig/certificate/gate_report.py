@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
@@ -60,12 +61,10 @@ def gate_part(gate: GateReport) -> Part:
         return Part(name="gate", verdict=Verdict.FIRMWARE_FAIL, text=f"failed: {', '.join(failing)}")
     if missing:
         return Part(name="gate", verdict=Verdict.INCONCLUSIVE, text=f"could not be checked: {', '.join(missing)}")
-    done = sum(check.status in (Status.PASSED, Status.WARNING) for check in gate.checks)
-    accepted = sum(check.accepted is not None for check in gate.checks)
-    text = f"{done} checks passed" + (f", {accepted} accepted" if accepted else "")
-    return Part(name="gate", verdict=Verdict.PASS, text=text) if done else Part(
-        name="gate", verdict=Verdict.INCONCLUSIVE, text="no check was done"
-    )  # fmt: skip
+    counts = Counter("accepted" if check.accepted is not None else check.status.value for check in gate.checks)
+    text = ", ".join(f"{counts[word]} {word}" for word in ("passed", "warning", "accepted") if counts[word])
+    verdict = Verdict.PASS if counts[Status.PASSED.value] else Verdict.INCONCLUSIVE
+    return Part(name="gate", verdict=verdict, text=text or "no check was done")
 
 
 def gate_notes(gate: GateReport) -> Iterator[Note]:

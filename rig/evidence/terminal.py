@@ -13,10 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from rig.evidence.records import RunRecord, TestResult, Verdict
+from rig.evidence.records import Retry, RunRecord, TestResult, Verdict
 from rig.evidence.report_page import differences, sweeps
 from rig.evidence.report_page.summary import (
     LETTER,
+    bench_lines,
     burnt,
     by_board,
     count,
@@ -70,6 +71,8 @@ def print_summary(run: RunRecord, console: Console, report: Path | None = None) 
     several = by_board(run)
     for board, results in several if len(several) > 1 else []:
         console.print(styled(f"{board}: {_seen(results)}", "", console))
+    for line in bench_lines(run):
+        console.print(styled(line, STYLE[Verdict.BENCH_FAULT], console))
     console.print(styled(counts_line(run.results), STYLE[overall(run)], console))
     if run.sweeps:
         console.print(styled(sweeps.in_short(run), "", console))
@@ -140,7 +143,17 @@ class RunProgress:
         self._boards[board].running.pop(result.test, None)
         self._boards[board].finished.append(result)
         if self._live is None or result.verdict is not Verdict.PASS:
-            self.console.print(self._finished_line(board, result), soft_wrap=True)
+            self.console.print(self._finished_line(result), soft_wrap=True)
+        self._refresh()
+
+    def retried(self, board: str, test: str, retry: Retry) -> None:
+        """A try of a test was a bench fault; it will be done again, or was the last."""
+        self._boards[board].running.pop(test, None)
+        self.say(f"bench fault on {retry.board}, {split_test(test)[1]}: {one_line(retry.reason)}")
+
+    def say(self, text: str) -> None:
+        """Something about the bench that cannot wait for the end."""
+        self.console.print(styled(text, STYLE[Verdict.BENCH_FAULT], self.console), soft_wrap=True)
         self._refresh()
 
     def ended(self, board: str, end: str = "") -> None:
@@ -161,8 +174,8 @@ class RunProgress:
             now = "starting"
         return "  ".join(part for part in (name, _position([state]), _seen(state.finished), one_line(now)) if part)
 
-    def _finished_line(self, board: str, result: TestResult) -> Text:
-        name = plain(f"{split_test(result.test)[1]} on {board}", self.console)
+    def _finished_line(self, result: TestResult) -> Text:
+        name = plain(f"{split_test(result.test)[1]} on {result.board}", self.console)
         text = Text(f"{_position(self._boards.values())} ")
         text.append(f"{LETTER[result.verdict]} {result.verdict.value:13}", style=STYLE[result.verdict])
         text.append(f" {name}  {seconds(result.duration_s)}")
@@ -204,10 +217,15 @@ def _table(run: RunRecord, console: Console) -> Table:
                 shortened(requirement.id or "-", 14, console), (f"\n{mark}" if mark else "", MARK_STYLE.get(mark, ""))
             ),
             Text(plain(sentence, console)),
-            Text("\n".join(shortened(cell[0].board, 16, console) if cell else "-" for cell in cells)),
+            Text("\n".join(shortened(_where(cell), 16, console) for cell in cells)),
             Text("\n").join(_verdict(cell) for cell in cells),
         )
     return table
+
+
+def _where(cell: tuple[TestResult, ...]) -> str:
+    names = dict.fromkeys(result.board for result in cell)
+    return f"{len(names)} boards" if len(names) > 1 else next(iter(names), "-")
 
 
 def _verdict(cell: tuple[TestResult, ...]) -> Text:

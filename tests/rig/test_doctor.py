@@ -46,7 +46,7 @@ def bench(tmp_path, monkeypatch):
 def examined(toml, *arguments, code):
     """The findings of all boards by name, then by check."""
     Path("rig.toml").write_text(toml)
-    result = CliRunner().invoke(main, ["doctor", "--json", *arguments])
+    result = CliRunner().invoke(main, ["doctor", "--look", "--json", *arguments])
     assert result.exit_code == code, result.output
     found = json.loads(result.stdout)
     boards = {board["name"]: named(board["findings"]) for board in found["boards"]}
@@ -114,12 +114,12 @@ def test_one_board_can_be_asked_for_and_an_unknown_one_is_refused(bench):
 
 def test_for_a_person_every_finding_is_a_line_and_every_remedy_follows_it(bench):
     Path("rig.toml").write_text(QEMU + VIRTUAL)
-    result = CliRunner().invoke(main, ["doctor"])
+    result = CliRunner().invoke(main, ["doctor", "--look"])
     assert result.exit_code == 3
     text = result.stdout
     assert "emulated (qemu, esp32c3)\n" in text
     assert re.search(
-        r"^  missing builds   no firmware is built for esp32c3.*\n +try: rig build --target esp32c3$", text, re.M
+        r"^  missing builds    no firmware is built for esp32c3.*\n +try: rig build --target esp32c3$", text, re.M
     )
     assert text.endswith("2 missing\n")
 

@@ -128,9 +128,9 @@ def marks(found: Sequence[Row], compared: Iterable[Comparison]) -> list[str]:
 def sums(run: RunRecord) -> str | None:
     """`2 of 90 requirements differ between boards, 5 more in their boots alone, 3 not comparable`.
 
-    None for one board.
+    None for one board, and where each test ran on one of them only.
     """
-    if len(boards(run)) < 2:
+    if run.spread or len(boards(run)) < 2:
         return None
     compared = comparisons(run)
     shared = {comparison.test for comparison in compared if comparison.several and comparison.comparable}

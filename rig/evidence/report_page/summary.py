@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from rig.evidence.records import Hazard, Requirement, RunRecord, SweepRecord, TestResult, Verdict
+from rig.evidence.records import Hazard, Requirement, Retry, RunRecord, SweepRecord, TestResult, Verdict
 
 # The first of these that occurs stands for all: a broken bench must not hide a firmware failure that was seen.
 PRECEDENCE = (Verdict.FIRMWARE_FAIL, Verdict.BENCH_FAULT, Verdict.INCONCLUSIVE, Verdict.PASS, Verdict.SKIPPED)
@@ -118,6 +118,30 @@ def all_boards(run: RunRecord) -> list[str]:
     return list(dict.fromkeys(item.board for item in judged(run)))
 
 
+SPREAD = "Result"
+"""Head of the only column of a run whose tests were spread over its boards."""
+
+
+def columns(run: RunRecord) -> list[str]:
+    """What requirements are set against: each board, or one column for all where tests were spread over them."""
+    return [SPREAD] if run.spread else boards(run)
+
+
+def retried(run: RunRecord) -> list[tuple[TestResult, Retry]]:
+    """Every try that was a bench fault and was done again, with what came of the test in the end."""
+    return [(result, retry) for result in run.results for retry in result.retries]
+
+
+def bench_lines(run: RunRecord) -> list[str]:
+    """What went wrong with the bench although no verdict shows it: boards taken out, tests that were done again."""
+    lines = [f"board {board} was taken out: {reason}" for board, reason in run.quarantined.items()]
+    if again := retried(run):
+        by_board = Counter(retry.board for _, retry in again)
+        where = ", ".join(f"{number} on {board}" for board, number in by_board.most_common())
+        lines.append(f"done again after a bench fault: {len(again)} {'try' if len(again) == 1 else 'tries'} ({where})")
+    return lines
+
+
 def by_board(run: RunRecord) -> list[tuple[str, list[TestResult]]]:
     """Each board's results, in the order of `boards`."""
     return [(board, [result for result in run.results if result.board == board]) for board in boards(run)]
@@ -136,15 +160,18 @@ def instead(run: RunRecord) -> str | None:
 
 def rows(run: RunRecord) -> list[Row]:
     """Every requirement of the run in its order, then ids only tests know, then tests that carry no requirement."""
-    names = boards(run)
+    names = columns(run)
     known = {requirement.id: requirement for requirement in run.requirements}
     for result in run.results:
         for name in result.requirements:
             known.setdefault(name, Requirement(id=name, area="Not described", text="(this run has no text for it)"))
-    found = [Row(requirement, _cells(run, names, requirement.id)) for requirement in known.values()]
+    found = [
+        Row(requirement, _cells(run, names, [r for r in run.results if requirement.id in r.requirements]))
+        for requirement in known.values()
+    ]
     loose = [result for result in run.results if not result.requirements]
     for test in dict.fromkeys(result.test for result in loose):
-        cells = tuple(tuple(r for r in loose if r.test == test and r.board == board) for board in names)
+        cells = _cells(run, names, [result for result in loose if result.test == test])
         found.append(Row(Requirement(id="", area=NO_REQUIREMENT, text=test), cells))
     return found
 
@@ -194,6 +221,7 @@ def skip_reasons(run: RunRecord) -> list[tuple[str, list[TestResult]]]:
     return list(found.items())
 
 
-def _cells(run: RunRecord, names: Sequence[str], requirement: str) -> tuple[tuple[TestResult, ...], ...]:
-    with_it = [result for result in run.results if requirement in result.requirements]
-    return tuple(tuple(result for result in with_it if result.board == board) for board in names)
+def _cells(run: RunRecord, names: Sequence[str], some: Sequence[TestResult]) -> tuple[tuple[TestResult, ...], ...]:
+    if run.spread:
+        return (tuple(some),)
+    return tuple(tuple(result for result in some if result.board == board) for board in names)

@@ -18,7 +18,8 @@ import pytest
 
 from rig.boards import serial as kind
 from rig.boards.board import powered
-from rig.boards.inventory import PowerSection, SerialBoardSection
+from rig.boards.inventory import SerialBoardSection
+from rig.boards.power.command import Keys
 from rig.errors import BenchFault
 from tests.rig.boards.wires import PATIENCE_S, wait_until
 
@@ -39,7 +40,7 @@ class Served(NamedTuple):
         return shlex.join([sys.executable, "-c", POST, f"{self.power}/{which}"])
 
     def section(self) -> SerialBoardSection:
-        power = PowerSection(on=self.command("on"), off=self.command("off"))
+        power = Keys(on=self.command("on"), off=self.command("off"))
         return SerialBoardSection(
             name="served-c3", kind="serial", chip="esp32c3", firmware="synthesised", port=self.url, power=power
         )

@@ -1,0 +1,62 @@
+"""Holds one board's lease for a process that may be killed, and sees to it that the board has power afterwards.
+
+Run by `rig.boards.lease` as `python -m rig.boards.guardian`, in a session of its own, so that neither Ctrl-C nor
+`kill -9` of the owner reaches it. It reads one request, answers with one line of JSON, and waits for `done`. When its
+input ends without that, the owner is gone: power is switched on before the lease is given up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import time
+
+from rig.boards.lease import Holder, Wanted, locked
+from rig.errors import RigError
+
+TRIES = 5
+BETWEEN_S = 1.0
+"""A switch that fails once, as when its server restarts, gets more chances: nobody else will ask it."""
+
+
+def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    request = json.loads(sys.stdin.readline() or "{}")
+    if not request:
+        return
+    wanted = Wanted.decoded(request["wanted"])
+    try:
+        with locked(wanted, Holder(**request["owner"]), request["wait_s"]):
+            _say({"held": True})
+            if sys.stdin.readline() != "done\n":
+                restore_power(wanted)
+    except RigError as error:
+        _say({"fault": error.what, "hint": error.hint})
+
+
+def restore_power(wanted: Wanted) -> None:
+    """Power on, as often as it takes; what fails at last is said on stderr, where the owner's errors went."""
+    if wanted.power is None:
+        return
+    for left in reversed(range(TRIES)):
+        try:
+            wanted.power.open(wanted.board).on()
+            return
+        except RigError as error:
+            # stderr may have gone with the owner
+            with contextlib.suppress(OSError):
+                print(f"rig: {wanted.board}, whose run was killed: {error}", file=sys.stderr)
+        time.sleep(BETWEEN_S if left else 0)
+
+
+def _say(answer: dict[str, object]) -> None:
+    # An owner that is gone already reads nothing.
+    with contextlib.suppress(OSError):
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
