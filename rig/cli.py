@@ -13,6 +13,7 @@ import click
 
 from rig import __version__
 from rig.bench_cli import doctor, init, list_boards
+from rig.certificate_options import ReleaseAsked, release_options
 from rig.crash_cli import crash
 from rig.errors import RigError, UserError
 from rig.explain_cli import explain
@@ -28,6 +29,7 @@ from rig.replay_cli import replay
 from rig.reproduce_cli import reproduce
 from rig.sample_cli import sample
 from rig.scenario_cli import scenario
+from rig.verify_cli import verify
 
 BENCH_FAULT, INTERRUPTED, BROKEN_PIPE = 3, 130, 141
 
@@ -149,6 +151,7 @@ def main() -> None:
 @click.option(
     "--open/--no-open", "open_page", default=None, help="Open the report in a browser.  [default: on a desktop]"
 )
+@release_options
 def qualify(
     config: Path,
     boards: tuple[str, ...],
@@ -161,6 +164,7 @@ def qualify(
     limit_s: float,
     as_json: bool,
     open_page: bool | None,
+    release: ReleaseAsked | None,
 ) -> None:
     """Run the qualification tests and write a report: reports/<time>/index.html, junit.xml and results.json.
 
@@ -173,6 +177,10 @@ def qualify(
         config, boards, spread_over, select, jobs,
         suite=suite, variant=variant, burn_efuses=burn_efuses, test_limit_s=limit_s,
     )  # fmt: skip
+    if release is not None:
+        from rig import certificate_command
+
+        sys.exit(certificate_command.run(release, request, as_json=as_json, open_page=open_page))
     sys.exit(qualify_command.run(request, as_json=as_json, open_page=open_page))
 
 
@@ -346,3 +354,4 @@ main.add_command(replay)
 main.add_command(reproduce)
 main.add_command(sample)
 main.add_command(scenario)
+main.add_command(verify)
