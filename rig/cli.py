@@ -217,18 +217,31 @@ def conformance(files: tuple[Path, ...], show: int) -> None:
     type=click.IntRange(0, 65535),
     default=4000,
     show_default=True,
-    help="TCP port on 127.0.0.1; 0 picks a free one.",
+    help="TCP port; 0 picks a free one.",
 )
 @click.option(
     "--power-port",
     metavar="PORT",
     type=click.IntRange(0, 65535),
-    help="Also switch its power by HTTP on this TCP port of 127.0.0.1; 0 picks a free one.",
+    help="Also switch its power by HTTP on this TCP port; 0 picks a free one.",
+)
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address of this machine to serve on; whoever reaches it controls the board.",
 )
 @click.option("--bridge-loses-power", is_flag=True, help="The serial port goes away while the power is off.")
 @click.option("--blank", is_flag=True, help="Start with erased flash instead of the rollback test app.")
 def serve(
-    config: Path, board: str | None, port: int, power_port: int | None, bridge_loses_power: bool, blank: bool
+    config: Path,
+    board: str | None,
+    port: int,
+    power_port: int | None,
+    host: str,
+    bridge_loses_power: bool,
+    blank: bool,
 ) -> None:
     """Open a virtual board to other programs over RFC2217, until Ctrl-C.
 
@@ -242,7 +255,7 @@ def serve(
     """
     from rig import serve_command
 
-    how = serve_command.Serving(port, power_port, blank, bridge_loses_power)
+    how = serve_command.Serving(port, power_port, blank, bridge_loses_power, host)
     serve_command.run(config, board, how)
 
 
