@@ -46,7 +46,7 @@ lock:
 	$(PYTHON) -m venv --clear .venv-lock
 	.venv-lock/bin/python -m pip install --quiet pip-tools
 	.venv-lock/bin/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links \
-	    --no-emit-trusted-host --extra dev --output-file requirements.lock pyproject.toml
+	    --no-emit-trusted-host --extra dev --extra power --output-file requirements.lock pyproject.toml
 	rm -rf .venv-lock
 
 clean:

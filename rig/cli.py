@@ -13,6 +13,7 @@ import click
 
 from rig import __version__
 from rig.bench_cli import doctor, init, list_boards
+from rig.certificate_options import ReleaseAsked, release_options
 from rig.crash_cli import crash
 from rig.errors import RigError, UserError
 from rig.explain_cli import explain
@@ -28,6 +29,7 @@ from rig.replay_cli import replay
 from rig.reproduce_cli import reproduce
 from rig.sample_cli import sample
 from rig.scenario_cli import scenario
+from rig.verify_cli import verify
 
 BENCH_FAULT, INTERRUPTED, BROKEN_PIPE = 3, 130, 141
 
@@ -149,6 +151,7 @@ def main() -> None:
 @click.option(
     "--open/--no-open", "open_page", default=None, help="Open the report in a browser.  [default: on a desktop]"
 )
+@release_options
 def qualify(
     config: Path,
     boards: tuple[str, ...],
@@ -161,6 +164,7 @@ def qualify(
     limit_s: float,
     as_json: bool,
     open_page: bool | None,
+    release: ReleaseAsked | None,
 ) -> None:
     """Run the qualification tests and write a report: reports/<time>/index.html, junit.xml and results.json.
 
@@ -173,6 +177,10 @@ def qualify(
         config, boards, spread_over, select, jobs,
         suite=suite, variant=variant, burn_efuses=burn_efuses, test_limit_s=limit_s,
     )  # fmt: skip
+    if release is not None:
+        from rig import certificate_command
+
+        sys.exit(certificate_command.run(release, request, as_json=as_json, open_page=open_page))
     sys.exit(qualify_command.run(request, as_json=as_json, open_page=open_page))
 
 
@@ -209,18 +217,31 @@ def conformance(files: tuple[Path, ...], show: int) -> None:
     type=click.IntRange(0, 65535),
     default=4000,
     show_default=True,
-    help="TCP port on 127.0.0.1; 0 picks a free one.",
+    help="TCP port; 0 picks a free one.",
 )
 @click.option(
     "--power-port",
     metavar="PORT",
     type=click.IntRange(0, 65535),
-    help="Also switch its power by HTTP on this TCP port of 127.0.0.1; 0 picks a free one.",
+    help="Also switch its power by HTTP on this TCP port; 0 picks a free one.",
+)
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address of this machine to serve on; whoever reaches it controls the board.",
 )
 @click.option("--bridge-loses-power", is_flag=True, help="The serial port goes away while the power is off.")
 @click.option("--blank", is_flag=True, help="Start with erased flash instead of the rollback test app.")
 def serve(
-    config: Path, board: str | None, port: int, power_port: int | None, bridge_loses_power: bool, blank: bool
+    config: Path,
+    board: str | None,
+    port: int,
+    power_port: int | None,
+    host: str,
+    bridge_loses_power: bool,
+    blank: bool,
 ) -> None:
     """Open a virtual board to other programs over RFC2217, until Ctrl-C.
 
@@ -234,7 +255,7 @@ def serve(
     """
     from rig import serve_command
 
-    how = serve_command.Serving(port, power_port, blank, bridge_loses_power)
+    how = serve_command.Serving(port, power_port, blank, bridge_loses_power, host)
     serve_command.run(config, board, how)
 
 
@@ -346,3 +367,4 @@ main.add_command(replay)
 main.add_command(reproduce)
 main.add_command(sample)
 main.add_command(scenario)
+main.add_command(verify)

@@ -31,6 +31,17 @@ class Asked(NamedTuple):
 
 def run(asked: Asked, *, as_json: bool) -> int:
     """The exit code of `rig gate`: 0 or 1; UserError for wrong use."""
+    said = look(asked)
+    if as_json:
+        json.dump(report.plain(said), sys.stdout, indent=2)
+        print()
+    else:
+        report.show(said, Screen())
+    return 1 if said.blocked else 0
+
+
+def look(asked: Asked) -> report.Report:
+    """What the gate finds; UserError for wrong use."""
     reasons = read_accepts(asked.accepts)
     margin = parse_margin(asked.margin)
     build = load_pieces(asked.build)
@@ -38,13 +49,7 @@ def run(asked: Asked, *, as_json: bool) -> int:
     looked = catalogue.run(Release(build, previous, margin, _watched(asked, build)))
     results = accepted_results(looked, reasons, missing=ACCEPT_MISSING if asked.accept_missing else None)
     needless = sorted(set(reasons) - {result.check.id for result in results if result.accepted is not None})
-    said = report.Report(build, previous, asked.board, margin, results, tuple(needless))
-    if as_json:
-        json.dump(report.plain(said), sys.stdout, indent=2)
-        print()
-    else:
-        report.show(said, Screen())
-    return 1 if said.blocked else 0
+    return report.Report(build, previous, asked.board, margin, results, tuple(needless))
 
 
 def read_accepts(texts: Sequence[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 from rig.boards import kinds
 from rig.boards.inventory import BenchConfig, BoardSection
 from rig.errors import UserError
+from rig.evidence.firmware_facts import BOOTLOADER
 from rig.evidence.records import TestResult
 
 PROGRAMS = ("virtual", "qemu")
@@ -132,6 +133,8 @@ def _firmware_of(bench: BenchConfig, section: BoardSection, results: Sequence[Te
     else:
         base = {"board": section.name, "source": f"builds in {bench.firmware.builds}"}
     named: Mapping[tuple[tuple[str, str], ...], None] = dict.fromkeys(
-        tuple(result.firmware.items()) for result in results if result.board == section.name and result.firmware
+        tuple((key, value) for key, value in result.firmware.items() if key != BOOTLOADER)
+        for result in results
+        if result.board == section.name and result.firmware
     )
     return [{**base, **dict(facts)} for facts in sorted(named)] or [base]

@@ -84,7 +84,7 @@ def qualify_boards(request: Request, screen: Screen) -> Done:
         raise UserError("--variant: each scenario of the suite field names its own build variant", hint="leave it out")
     config = request.config
     bench = inventory.load(config)
-    sections = _sections(bench, request)
+    sections = sections_of(bench, request)
     jobs_of = copies(sections, request.jobs) if request.spread_over is None else {}
     check_spent(sections, request.burn_efuses)
     if request.variant is not None:
@@ -171,7 +171,8 @@ def _command() -> str:
     return shlex.join(["rig", *sys.argv[1:]])
 
 
-def _sections(bench: BenchConfig, request: Request) -> list[BoardSection]:
+def sections_of(bench: BenchConfig, request: Request) -> list[BoardSection]:
+    """The boards that a request means; UserError for one that there is not, or for what does not go together."""
     if request.spread_over is None:
         return choose(bench, request.boards)
     if request.boards:

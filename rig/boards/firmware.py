@@ -71,11 +71,10 @@ class FirmwareBuild:
         return self.otadata_path.read_bytes()
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What a `TestResult` says of the build: its names, and 16 hex digits of its app's ELF and its bootloader."""
+    def identity(self) -> dict[str, str]:
+        """What tells the build from others in a `TestResult`: 16 hex digits of its app's ELF and of its bootloader."""
         assert self.app.desc is not None
         return {
-            "firmware": {"project": self.project, "ESP-IDF": self.idf_version},
             "app_elf": self.app.desc.elf_sha.hex()[:16],
             "bootloader": hashlib.sha256(self.bootloader_path.read_bytes()).hexdigest()[:16],
         }

@@ -21,6 +21,8 @@ from rig.evidence.calling import Calls
 from rig.evidence.conclusion import Conclusion, conclude
 from rig.evidence.cutting import Cutter
 from rig.evidence.encryption import key_for
+from rig.evidence.firmware_facts import bootloader_of as named_bootloader
+from rig.evidence.firmware_facts import firmware_of
 from rig.evidence.handling import Handling
 from rig.evidence.judge import Judgement
 from rig.evidence.kept import Kept
@@ -65,6 +67,7 @@ class Trial(LosingPower, Burning):
         self._said_before = len(board.flash.transcript)
         self._spent_before = 0 if board.efuse is None else len(board.efuse.spent)
         self._variant = ""
+        self._bootloaders: list[str] = []
         self._build: FirmwareBuild | None = None
         self._conclusion: Conclusion | None = None
 
@@ -95,6 +98,7 @@ class Trial(LosingPower, Burning):
         efuses = EfuseState(secure_version if burns else None, key)
         self._variant = variant
         bootloader = self._harmless(self.firmware.build(bootloader_of or variant, version))
+        self._bootloaders.append(named_bootloader(bootloader_of or variant, bootloader))
         images = {
             name: self.firmware.app(variant, what) if isinstance(what, str) else what
             for name, what in (slots or {}).items()
@@ -345,6 +349,7 @@ class Trial(LosingPower, Burning):
             fields["burnt"] = (spent[0], spent[-1])
         if self._build is not None:
             fields |= self._build.identity
+            fields["firmware"] = firmware_of(self._build, self._bootloaders)
         for name in ("flashing.log", *self.kept.write(self.folder)):
             fields["evidence"][name] = f"{self.folder.parent.name}/{self.folder.name}/{name}"
         return fields
