@@ -123,7 +123,7 @@ def held_place(client: Client, wait_s: float = WAIT_S, owner: Identity | None = 
 
 @contextmanager
 def held_places(keys: Sequence[str], board: str, wait_s: float = WAIT_S) -> Iterator[None]:
-    """Hold every place among what a board is known by (`labgrid://HOST:PORT/PLACE`); other keys are not our business."""
+    """Hold every place among what a board is known by (`labgrid://HOST:PORT/PLACE`); other keys do not matter."""
     with contextlib.ExitStack() as stack:
         for key in keys:
             if key.startswith(f"{SCHEME}://"):
@@ -237,5 +237,3 @@ def _named(holder: str | None) -> str:
     if holder is None:
         return "nobody, but labgrid keeps it for a reservation or its resources for another place"
     return str(Identity.parse(holder) or holder)
-
-

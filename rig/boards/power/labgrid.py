@@ -36,7 +36,7 @@ class Keys(PowerKeys):
     """The place, and how to reach it."""
 
     CUT_LATENCY_S: ClassVar[float | None] = 2.0
-    """Measured 1.0 s to 1.4 s on an idle host of two cores (docs/labgrid.md), and the network and the device besides."""
+    """Measured 1.0 s to 1.4 s on an idle host of two cores (docs/labgrid.md); network and device come besides."""
 
     place: str | None = Field(default=None, min_length=1, description="of labgrid; default: the board's own")
     coordinator: str = Field(default_factory=default_coordinator, min_length=1, description="HOST:PORT")
