@@ -17,7 +17,8 @@ from pathlib import Path
 from tests.lab.hosts import OWN, ROOT, Host, absent, board_section, cannot_make_networks, network
 
 BOARDS = {"east": ("e1", "e2"), "west": ("w1", "w2")}
-TESTS = "test_rollback.py or test_boot_selection.py"
+TESTS = "blank_otadata or failed_diagnostics_go_back or hang_and_power_cycle"
+"""Few: a call of labgrid takes a second or more of a processor, and served boards keep real time."""
 PORT = 20408
 
 
