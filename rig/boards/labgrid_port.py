@@ -25,7 +25,7 @@ class LabgridPort:
             raise UserError(
                 f"{self._client.address} exports its serial port as {url}: {RAW}",
                 board=self._board,
-                hint="protocol: rfc2217 in the exporter's file; for a console alone, port = \"socket://HOST:PORT\" in"
+                hint='protocol: rfc2217 in the exporter\'s file; for a console alone, port = "socket://HOST:PORT" in'
                 " rig.toml instead of place",
             )
         return url

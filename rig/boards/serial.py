@@ -9,8 +9,8 @@ Example for rig.toml::
     port = "/dev/serial/by-id/usb-Silicon_Labs_CP2102N_0001-if00-port0"
     power = { on = "uhubctl -l 1-1.2 -p 3 -a on", off = "uhubctl -l 1-1.2 -p 3 -a off -r 100" }
 
-Instead of `port`: `serial_number` of the USB bridge, `mac` of the chip, or a `place` of labgrid (docs/labgrid.md). `port` may be rfc2217://HOST:PORT, and
-socket://HOST:PORT for a console alone.
+Instead of `port`: `serial_number` of the USB bridge, `mac` of the chip, or a `place` of labgrid (docs/labgrid.md).
+`port` may be rfc2217://HOST:PORT, and socket://HOST:PORT for a console alone.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ NO_POWER = "rig.toml names no power switch for this board; its reset line is not
 def open_board(section: SerialBoardSection) -> Board:
     """The board of a section; nothing is touched yet. UserError if its port or power cannot be what is written."""
     name = section.name
-    finder = _finder(section)
+    finder = port_finder(section)
     power = _power(section)
     console = SerialConsole(name, port_opener(name, finder, section.baud), power)
     reset_line: ResetLine
@@ -97,7 +97,8 @@ def open_board(section: SerialBoardSection) -> Board:
     )
 
 
-def _finder(section: SerialBoardSection) -> PortFinder:
+def port_finder(section: SerialBoardSection) -> PortFinder:
+    """What rig.toml says about its port; UserError for a URL that cannot be one."""
     if section.place is not None:
         return LabgridPort(section.name, section.place.address, section.place.serial)
     return wanted_port(section.name, section.port, section.serial_number, section.mac)

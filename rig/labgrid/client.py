@@ -162,7 +162,7 @@ def find_program(chosen: Path | None) -> Path:
             return path
     raise UserError(
         "there is no labgrid-client, which reaches boards of other hosts",
-        hint=f"`make labgrid` installs it in {OWN_VENV.parts[0]}; never install labgrid beside the rig: it replaces pyserial",
+        hint=f"`make labgrid` installs it in {OWN_VENV.parts[0]}; never beside the rig: it replaces pyserial",
     )
 
 

@@ -1,7 +1,7 @@
 """What a place is made of, read from `labgrid-client show`.
 
-Of all commands of labgrid 26.0.1 only `show` tells of a place that is free as well as of one that is acquired: names and
-holders as `key: value` lines (remote/common.py, `Place.show`), each resource as a Python literal (remote/client.py,
+Of all commands of labgrid 26.0.1 only `show` tells of a place that is free as well as of one that is acquired: names
+and holders as `key: value` lines (remote/common.py, `Place.show`), each resource as a Python literal (remote/client.py,
 `print_place`).
 """
 
@@ -17,7 +17,7 @@ from rig.errors import BenchFault
 from rig.labgrid.client import Client
 
 SERIAL = "NetworkSerialPort"
-"""Also what an exporter makes of its own USBSerialPort and RawSerialPort: ser2net with RFC 2217 (remote/exporter.py)."""
+"""Also what an exporter makes of its USBSerialPort and RawSerialPort: ser2net with RFC 2217 (remote/exporter.py)."""
 _RESOURCE = re.compile(r"^(?:Matching|Acquired) resource '(?P<name>[^']*)' \((?P<path>[^)]*)\):$", re.MULTILINE)
 
 
@@ -77,7 +77,7 @@ def parse(text: str) -> Place:
 
 
 def serial_url(place: Place, name: str | None, board: str | None) -> str:
-    """pyserial's URL of the place's serial port (the one called `name`); BenchFault if it is away or not a single one."""
+    """pyserial's URL of the place's serial port (the one called `name`); BenchFault if it is away or one of several."""
     found = [item for item in place.resources if item.kind == SERIAL and name in (None, item.name)]
     if len(found) != 1:
         there = ", ".join(f"{item.name} ({item.kind})" for item in place.resources) or "nothing"
