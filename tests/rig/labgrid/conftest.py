@@ -1,4 +1,4 @@
-"""One lab a worker process: places whose power is a real HTTP relay, and one whose board is served."""
+"""One lab a worker process: places whose power is a real HTTP relay; nobody opens their serial ports."""
 
 from __future__ import annotations
 
@@ -34,12 +34,11 @@ def relay() -> Iterator[Relay]:
 
 @pytest.fixture(scope="session")
 def lab(labgrid_programs: Path, relay: Relay, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Places c3-1 (rfc2217), c3-10, raw-1 (raw), pool-1 (tag pool=night)."""
+    """Places c3-1 (rfc2217), raw-1 (raw), pool-1 (tag pool=night)."""
     exports = POWER.format(group="c3", port=4001, protocol="rfc2217", host=relay.host)
-    exports += POWER.format(group="ten", port=4010, protocol="rfc2217", host=relay.host)
     exports += POWER.format(group="raw", port=4002, protocol="raw", host=relay.host)
     exports += POWER.format(group="pool", port=4003, protocol="rfc2217", host=relay.host)
-    places = [PlaceOf("c3-1", "c3"), PlaceOf("c3-10", "ten"), PlaceOf("raw-1", "raw")]
+    places = [PlaceOf("c3-1", "c3"), PlaceOf("raw-1", "raw")]
     places += [PlaceOf("pool-1", "pool", {"pool": "night"})]
     lab = Lab(labgrid_programs, tmp_path_factory.mktemp("lab"), places, exports)
     try:

@@ -1,17 +1,14 @@
-"""A lab on loopback: labgrid's real coordinator, exporter and client, and boards that `rig serve` serves."""
+"""A lab on loopback: labgrid's real coordinator, exporter and client."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,23 +116,3 @@ def _listens(host: str, port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
         return True
     return False
-
-
-@contextmanager
-def served_board() -> Iterator[tuple[int, str]]:
-    """A virtual board in a process of its own: the TCP port of its serial port, and the URL of its power port."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rig", "serve", "--port", "0", "--power-port", "0"],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    try:
-        found = []
-        for pattern in (r"is at rfc2217://\S+:(\d+)", r"Its power is at (http://\S+)"):
-            assert process.stdout is not None
-            while (match := re.search(pattern, line := process.stdout.readline())) is None:
-                assert line, "rig serve ended early"
-            found.append(match[1])
-        yield int(found[0]), found[1]
-    finally:
-        process.terminate()
-        process.communicate()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 
 from rig.boards import inventory
 from rig.boards import serial as kind
-from rig.boards.board import Capability, powered
+from rig.boards.board import Capability
 from rig.boards.labgrid_port import LabgridPort
 from rig.boards.power.labgrid import Keys
 from rig.errors import BenchFault, UserError
-from rig.labgrid.client import find_program
-from rig.labgrid.lease import held_places
-from tests.rig.labgrid.lab import Lab, PlaceOf, served_board
+from rig.labgrid.lease import held_place
+from tests.rig.labgrid.lab import Lab
 from tests.rig.labgrid.relay import Relay
 
 BENCH = """
@@ -78,33 +76,14 @@ def test_a_part_of_a_name_is_no_place(lab: Lab, relay: Relay):
     assert relay.asked[asked:] == [], "nobody's power was touched"
 
 
-def test_no_program_is_wrong_use(tmp_path):
-    with pytest.raises(UserError, match="no such program"):
-        find_program(tmp_path / "labgrid-client")
-
-
-def test_a_board_of_another_host_cycles_power_and_resets_and_a_switch_that_disobeys_is_told(labgrid_programs, tmp_path):
-    with served_board() as (port, power):
-        relay = Relay(power)
-        exports = f"c3:\n  NetworkSerialPort: {{host: 127.0.0.1, port: {port}}}\n"
-        exports += f"  NetworkPowerPort: {{model: simplerest, host: '{relay.host}', index: 0}}\n"
-        lab = Lab(labgrid_programs, tmp_path, [PlaceOf("c3-1", "c3")], exports)
+def test_a_switch_that_did_not_obey_is_told(lab: Lab, relay: Relay):
+    with held_place(lab.client("c3-1")):
+        switch = keys(lab, "c3-1").open("lab-c3")
+        switch.off()
+        assert not relay.is_on
+        relay.obeys = False
         try:
-            lab.start_coordinator()
-            lab.start_exporter()
-            section = section_of(lab, tmp_path, "c3-1")
-            board = kind.open_board(section)
-            with held_places(kind.lease_of(section).keys, section.name), powered(board):
-                board.power.off()
-                board.console.drain()
-                board.console.skip()
-                board.power.on()
-                assert board.console.expect(re.compile(rb"rst:0x1 \(POWERON\)"), 30)
-                board.reset()
-                assert board.console.expect(re.compile(rb"Loaded app from partition at offset"), 30)
-                relay.obeys = False
-                with pytest.raises(BenchFault, match=r"was switched off by labgrid, .* the device says otherwise"):
-                    board.power.off()
+            with pytest.raises(BenchFault, match=r"was switched on by labgrid, .* the device says otherwise"):
+                switch.on()
         finally:
-            lab.close()
-            relay.close()
+            relay.obeys = True
