@@ -92,13 +92,7 @@ def qualify_boards(request: Request, screen: Screen) -> Done:
     tests = qualify.find_tests(config, request.suite)
     started = datetime.now().astimezone()
     folder = ReportFolder(config, bench, started)
-    with (
-        ended_like_ctrl_c(),
-        open_history(config.resolve().parent / bench.bench.history) as history,
-        folder.removed_on_error(),
-    ):
-        known = Reader(history.connection)
-        sections = _unworn(sections, known, request, screen)
+    with ended_like_ctrl_c(), folder.removed_on_error(), contextlib.ExitStack() as stack:
         with screen.status("collecting the tests"):
             carried = qualify.collect(tests, request.select)
         if not carried:
@@ -107,6 +101,9 @@ def qualify_boards(request: Request, screen: Screen) -> Done:
                 hint="rig requirements lists the tests",
             )
         folder.make()
+        history = stack.enter_context(open_history(config.resolve().parent / bench.bench.history))
+        known = Reader(history.connection)
+        sections = _unworn(sections, known, request, screen)
         if request.spread_over is None:
             plans = [_plan(request, tests, folder.partial, section, jobs_of) for section in sections]
         else:

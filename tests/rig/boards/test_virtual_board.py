@@ -85,10 +85,11 @@ class Recorder:
 @pytest.mark.parametrize(
     ("failing", "done"),
     [
-        (None, ["open", "on", "disarm", "on", "close"]),
-        ("open", ["open"]),
-        ("on", ["open", "on", "disarm", "on", "close"]),
-        ("disarm", ["open", "on", "disarm", "on", "close"]),
+        # The last one lets go of the device that switches power.
+        (None, ["open", "on", "disarm", "on", "close", "close"]),
+        ("open", ["open", "close"]),
+        ("on", ["open", "on", "disarm", "on", "close", "close"]),
+        ("disarm", ["open", "on", "disarm", "on", "close", "close"]),
     ],
 )
 def test_a_failing_part_does_not_keep_the_others_from_being_put_right(failing, done):
