@@ -3,15 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LABGRID := .venv-labgrid
+LABGRID_READY := $(LABGRID)/.ready
 JOBS ?= 4
 
 # The tests start hundreds of Python processes: none of them should compile what another one has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 
-.PHONY: help qualify test lint types bench lock clean
+.PHONY: help qualify nightly labgrid test lint types bench lock clean
 help:
 	@echo "make qualify  qualify OTA rollback on the boards of rig.toml, write reports/<time>/"
+	@echo "make nightly  the whole night on all boards; NIGHTLY=\"--boards tag=lab\" chooses"
+	@echo "make labgrid  labgrid's programs, for boards of other hosts (docs/labgrid.md)"
 	@echo "make test     the harness's own tests"
 	@echo "make lint     formatting, lint and types"
 	@echo "make bench    speed, as tables"
@@ -24,10 +28,21 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# labgrid brings a fork of pyserial under pyserial's name: it gets an environment of its own, and is run as a program.
+$(LABGRID_READY): requirements-labgrid.lock
+	$(PYTHON) -m venv --clear $(LABGRID)
+	$(LABGRID)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-labgrid.lock
+	@touch $@
+
+labgrid: $(LABGRID_READY)
+
 qualify: $(READY)
 	$(BIN)/rig qualify
 
-test: $(READY)
+nightly: $(READY)
+	$(BIN)/rig nightly $(NIGHTLY)
+
+test: $(READY) $(LABGRID_READY)
 	$(BIN)/python -m pytest -n $(JOBS) tests
 
 lint: $(READY)
@@ -42,8 +57,10 @@ lock:
 	$(PYTHON) -m venv --clear .venv-lock
 	.venv-lock/bin/python -m pip install --quiet pip-tools
 	.venv-lock/bin/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links \
-	    --no-emit-trusted-host --extra dev --output-file requirements.lock pyproject.toml
+	    --no-emit-trusted-host --extra dev --extra power --output-file requirements.lock pyproject.toml
+	.venv-lock/bin/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --no-emit-trusted-host --output-file requirements-labgrid.lock requirements-labgrid.in
 	rm -rf .venv-lock
 
 clean:
-	rm -rf $(VENV) .venv-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .rig
+	rm -rf $(VENV) $(LABGRID) .venv-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .rig

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 import traceback
@@ -13,14 +12,17 @@ from typing import Any
 import click
 
 from rig import __version__
+from rig.bench_cli import doctor, init, list_boards
 from rig.certificate_options import ReleaseAsked, release_options
 from rig.crash_cli import crash
 from rig.errors import RigError, UserError
 from rig.explain_cli import explain
 from rig.fuzz_cli import fuzz
 from rig.gate_cli import gate
+from rig.history_cli import compare, history
 from rig.idf.errors import FormatError
 from rig.image_cli import image
+from rig.nightly_cli import nightly
 from rig.options import EXIT_CODES, JobsType, config_option
 from rig.ota_serve_cli import ota_serve
 from rig.replay_cli import replay
@@ -80,6 +82,7 @@ def main() -> None:
                                   both at once, and where they differ
       rig qualify --boards tag=nightly
                                   spread over all these boards
+      rig nightly                 all of it on all boards, for a CI server
       rig crash sweep             every power cut of an update, exactly
       rig gate build/             before a release: what no update can mend
       rig explain FILE            what a log or a flash dump from the field shows
@@ -172,7 +175,7 @@ def qualify(
 
     request = qualify_command.Request(
         config, boards, spread_over, select, jobs,
-        suite=suite, variant=variant, burn_efuses=burn_efuses, limit_s=limit_s,
+        suite=suite, variant=variant, burn_efuses=burn_efuses, test_limit_s=limit_s,
     )  # fmt: skip
     if release is not None:
         from rig import certificate_command
@@ -214,18 +217,31 @@ def conformance(files: tuple[Path, ...], show: int) -> None:
     type=click.IntRange(0, 65535),
     default=4000,
     show_default=True,
-    help="TCP port on 127.0.0.1; 0 picks a free one.",
+    help="TCP port; 0 picks a free one.",
 )
 @click.option(
     "--power-port",
     metavar="PORT",
     type=click.IntRange(0, 65535),
-    help="Also switch its power by HTTP on this TCP port of 127.0.0.1; 0 picks a free one.",
+    help="Also switch its power by HTTP on this TCP port; 0 picks a free one.",
+)
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address of this machine to serve on; whoever reaches it controls the board.",
 )
 @click.option("--bridge-loses-power", is_flag=True, help="The serial port goes away while the power is off.")
 @click.option("--blank", is_flag=True, help="Start with erased flash instead of the rollback test app.")
 def serve(
-    config: Path, board: str | None, port: int, power_port: int | None, bridge_loses_power: bool, blank: bool
+    config: Path,
+    board: str | None,
+    port: int,
+    power_port: int | None,
+    host: str,
+    bridge_loses_power: bool,
+    blank: bool,
 ) -> None:
     """Open a virtual board to other programs over RFC2217, until Ctrl-C.
 
@@ -239,27 +255,8 @@ def serve(
     """
     from rig import serve_command
 
-    how = serve_command.Serving(port, power_port, blank, bridge_loses_power)
+    how = serve_command.Serving(port, power_port, blank, bridge_loses_power, host)
     serve_command.run(config, board, how)
-
-
-@main.command("list")
-@config_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def list_boards(config: Path, as_json: bool) -> None:
-    """Show the boards of the bench and what they can do."""
-    from rig.boards import inventory, kinds
-    from rig.boards.board import Capability
-
-    boards = [kinds.describe(section) for section in inventory.load(config).board]
-    if as_json:
-        click.echo(json.dumps(boards, indent=2))
-        return
-    for board in boards:
-        click.echo(f"{board['name']:<20} {board['kind']:<8} {board['chip']}")
-        click.echo(f"    can {', '.join(can for can in Capability if can not in board['missing'])}")
-        for capability, reason in board["missing"].items():
-            click.echo(f"    cannot {capability}: {reason}")
 
 
 @main.command(short_help="Print every requirement and the tests that check it.")
@@ -354,34 +351,17 @@ def build(
     )
 
 
-@main.command(short_help="Prove that boards are fit, or say what they lack.")
-@config_option
-@click.argument("board", metavar="[BOARD]", required=False)
-@click.option("--look", "only_look", is_flag=True, help="Only look: use no board, switch nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def doctor(config: Path, board: str | None, only_look: bool, as_json: bool) -> None:
-    """Prove each board of rig.toml fit, or one, and say what is missing and what to do about it.
-
-    A board that lacks nothing is tried out: reset line, power switch and how fast it cuts, port, flash, and one sector
-    at its end, which is put back as it was. A board that another run uses is left alone.
-
-    \b
-    Exit codes:
-      0    nothing is missing
-      2    wrong use or broken input
-      3    something is missing
-      130  interrupted
-    """
-    from rig import doctor_command
-
-    sys.exit(doctor_command.run(config, board, only_look=only_look, as_json=as_json))
-
-
+main.add_command(compare)
 main.add_command(crash)
+main.add_command(doctor)
 main.add_command(explain)
 main.add_command(fuzz)
 main.add_command(gate)
+main.add_command(history)
 main.add_command(image)
+main.add_command(init)
+main.add_command(list_boards)
+main.add_command(nightly)
 main.add_command(ota_serve)
 main.add_command(replay)
 main.add_command(reproduce)

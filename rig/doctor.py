@@ -28,8 +28,8 @@ from rig.boards.board import powered
 from rig.boards.firmware import FirmwareBuild
 from rig.boards.inventory import BoardSection, QemuBoardSection, SerialBoardSection
 from rig.boards.quiet_ports import open_quietly
-from rig.boards.serial import read_encryption_key
-from rig.boards.serial_ports import other_users, wanted_port
+from rig.boards.serial import port_finder, read_encryption_key
+from rig.boards.serial_ports import other_users
 from rig.boards.shelf import BASIS
 from rig.emulator.find import find_qemu
 from rig.errors import BenchFault, NotApplicable, RigError, UserError
@@ -247,7 +247,7 @@ def _port(subject: Subject) -> str:
 
 
 def _find_port(section: SerialBoardSection) -> str:
-    return wanted_port(section.name, section.port, section.serial_number, section.mac).find()
+    return port_finder(section).find()
 
 
 def _free(url: str, users: Sequence[str]) -> str:

@@ -110,12 +110,14 @@ class Carried:
 class SpreadOver:
     """Tests are spread over these boards: what each lacks (capabilities), and seconds that tests took before.
 
-    `limit_s`: a test that takes longer ends its worker, in seconds.
+    `test_limit_s`: a test that takes longer ends its worker; `board_limit_s`: a board that has worked for longer gets
+    no more tests. Both in seconds.
     """
 
     lacks: Mapping[str, Sequence[str]]
     seconds: Mapping[str, float]
-    limit_s: float
+    test_limit_s: float
+    board_limit_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,9 @@ class Plan:
             arguments += ["--board", self.board, "--rig-evidence", str(self.folder)]
         else:
             arguments += ["--rig-spread", str(self.spread_file), "--rig-evidence", str(self.folder.parent)]
-            arguments += ["--rig-test-limit", str(self.spread.limit_s)]
+            arguments += ["--rig-test-limit", str(self.spread.test_limit_s)]
+            if self.spread.board_limit_s is not None:
+                arguments += ["--rig-board-limit", str(self.spread.board_limit_s)]
         if self.variant is not None:
             arguments += ["--variant", self.variant]
         if self.burn_efuses:

@@ -17,12 +17,15 @@ from rig import qualify
 from rig.boards import inventory, kinds
 from rig.boards.inventory import BenchConfig, BoardSection
 from rig.errors import BenchFault, Inconclusive, UserError
+from rig.evidence.history.read import Reader
+from rig.evidence.history.store import RunStart, open_history
 from rig.evidence.records import Requirement, Retry, RunRecord, SweepRecord, TestResult, Verdict
 from rig.evidence.terminal import RunProgress, exit_code, print_summary
 from rig.processes import ended_like_ctrl_c
 from rig.qualify_boards import board_facts, check_spent, choose, copies, firmware_facts, fitting
 from rig.report_folder import ReportFolder, print_json, show
 from rig.requirements_command import uncovered
+from rig.run_log import RunLog, host, without_worn, worn_out
 from rig.screen import Screen
 from rig.virtual.builds import read_variant
 
@@ -40,7 +43,7 @@ LIMIT_S = 3600.0
 class Request:
     """What to qualify. `boards`: their names; or `spread_over`: which boards to spread the tests over (`fitting`).
 
-    `limit_s`: a test that takes longer ends its worker, in seconds (with `spread_over`).
+    `test_limit_s` and `board_limit_s`: see `qualify.SpreadOver`. `left_out`: boards that fit and are unfit, and why.
     """
 
     config: Path
@@ -51,7 +54,9 @@ class Request:
     suite: str = "qualification"
     variant: str | None = None
     burn_efuses: Sequence[str] = ()
-    limit_s: float = LIMIT_S
+    test_limit_s: float = LIMIT_S
+    board_limit_s: float | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,13 @@ def qualify_boards(request: Request, screen: Screen) -> Done:
     tests = qualify.find_tests(config, request.suite)
     started = datetime.now().astimezone()
     folder = ReportFolder(config, bench, started)
-    with ended_like_ctrl_c(), folder.removed_on_error():
+    with (
+        ended_like_ctrl_c(),
+        open_history(config.resolve().parent / bench.bench.history) as history,
+        folder.removed_on_error(),
+    ):
+        known = Reader(history.connection)
+        sections = _unworn(sections, known, request, screen)
         with screen.status("collecting the tests"):
             carried = qualify.collect(tests, request.select)
         if not carried:
@@ -99,17 +110,19 @@ def qualify_boards(request: Request, screen: Screen) -> Done:
         if request.spread_over is None:
             plans = [_plan(request, tests, folder.partial, section, jobs_of) for section in sections]
         else:
-            plans = [_spread_plan(request, tests, folder.partial, sections)]
+            plans = [_spread_plan(request, tests, folder.partial, sections, known.durations())]
             qualify.write_spread(plans[0], carried)
-        found = _follow(plans, screen, len(carried))
+        requirements = [requirement for test in carried.values() for requirement in test.requirements]
+        log = RunLog(history, _start(bench, request, folder, started, requirements))
+        found = _follow(plans, sections, screen, len(carried), log)
         if not any(found.results.values()):
             raise BenchFault(_nothing_ran(found.ended))
         results = _results(found, sections, carried, folder.partial, started)
-        requirements = [requirement for test in carried.values() for requirement in test.requirements]
         # A whole run also says what nothing tests yet; a selection says nothing of the rest.
         requirements += uncovered(tests) if request.select is None else []
         placed = [_placed_sweep(sweep, folder.partial) for sweep in found.sweeps]
         record = _record(bench, sections, request, requirements, results, placed, started)
+        found.quarantined |= request.left_out
         record = record.model_copy(update={"quarantined": found.quarantined})
         for plan in plans:
             plan.results.unlink(missing_ok=True)
@@ -119,12 +132,43 @@ def qualify_boards(request: Request, screen: Screen) -> Done:
         except BenchFault:
             print_summary(record, screen)
             raise
+        crashed = [end for end in found.ended.values() if end.exit_code not in qualify.FINISHED]
+        code = exit_code(record) or (BenchFault.exit_code if crashed else 0)
+        log.finish(results, placed, exit_code=code, report=page, quarantined=found.quarantined)
     print_summary(record, screen, report=page)
-    crashed = [end for end in found.ended.values() if end.exit_code not in qualify.FINISHED]
     for end in crashed:
-        log = page.parent / TESTS / end.board / qualify.LOG
-        screen.print(f"{_end_in_words(end)} on {end.board}; see {log}", highlight=False, soft_wrap=True)
-    return Done(record, page, exit_code(record) or (BenchFault.exit_code if crashed else 0))
+        path = page.parent / TESTS / end.board / qualify.LOG
+        screen.print(f"{_end_in_words(end)} on {end.board}; see {path}", highlight=False, soft_wrap=True)
+    if log.failed is not None:
+        screen.print(f"this run is not whole in the history: {log.failed}", highlight=False, soft_wrap=True)
+        code = code or BenchFault.exit_code
+    return Done(record, page, code)
+
+
+def _unworn(sections: Sequence[BoardSection], known: Reader, request: Request, screen: Screen) -> list[BoardSection]:
+    standing = known.standing()
+    worn = worn_out(sections, standing)
+    if worn and request.spread_over is None:
+        name, why = next(iter(worn.items()))
+        raise UserError(
+            f"board {name} is worn out: {why}", hint="use another board, or raise its wear_budget in rig.toml"
+        )
+    for name, why in worn.items():
+        screen.print(f"board {name} is left out: {why}", highlight=False, soft_wrap=True)
+    return without_worn(sections, standing)
+
+
+def _start(
+    bench: BenchConfig, request: Request, folder: ReportFolder, started: datetime, requirements: list[Requirement]
+) -> RunStart:
+    return RunStart(
+        folder.final.name, started, f"rollback-rig {rig.__version__}", _command(), bench.bench.name, host(),
+        request.variant, requirements,
+    )  # fmt: skip
+
+
+def _command() -> str:
+    return shlex.join(["rig", *sys.argv[1:]])
 
 
 def sections_of(bench: BenchConfig, request: Request) -> list[BoardSection]:
@@ -138,7 +182,11 @@ def sections_of(bench: BenchConfig, request: Request) -> list[BoardSection]:
         )
     if request.burn_efuses:
         raise UserError("--burn-efuses: a board that is spent is not one of many", hint="name it by --board")
-    return fitting(bench, request.spread_over)[: request.jobs]
+    fit = [section for section in fitting(bench, request.spread_over) if section.name not in request.left_out]
+    if not fit:
+        said = "; ".join(f"{name}: {why}" for name, why in request.left_out.items())
+        raise BenchFault(f"no board is left: {said}", hint="rig doctor says what to do about each")
+    return fit[: request.jobs]
 
 
 def _plan(
@@ -150,11 +198,13 @@ def _plan(
     )  # fmt: skip
 
 
-def _spread_plan(request: Request, tests: Path, folder: Path, sections: Sequence[BoardSection]) -> qualify.Plan:
+def _spread_plan(
+    request: Request, tests: Path, folder: Path, sections: Sequence[BoardSection], seconds: Mapping[str, float]
+) -> qualify.Plan:
     lacks = {section.name: sorted(kinds.KINDS[section.kind].missing(section)) for section in sections}
     return qualify.Plan(
         request.config.resolve(), tests, folder / TESTS / SPREAD, SPREAD, len(sections), request.select,
-        request.variant, spread=qualify.SpreadOver(lacks, {}, request.limit_s),
+        request.variant, spread=qualify.SpreadOver(lacks, seconds, request.test_limit_s, request.board_limit_s),
     )  # fmt: skip
 
 
@@ -170,7 +220,10 @@ class _Found:
     quarantined: dict[str, str] = field(default_factory=dict)
 
 
-def _follow(plans: Sequence[qualify.Plan], screen: Screen, total: int) -> _Found:
+def _follow(
+    plans: Sequence[qualify.Plan], sections: Sequence[BoardSection], screen: Screen, total: int, log: RunLog
+) -> _Found:
+    by_name = {section.name: section for section in sections}
     found = _Found({plan.board: [] for plan in plans})
     progress = RunProgress(screen, {plan.board: total for plan in plans})
     with contextlib.closing(qualify.run(*plans)) as events, progress:
@@ -183,8 +236,11 @@ def _follow(plans: Sequence[qualify.Plan], screen: Screen, total: int) -> _Found
                     progress.started(board, test)
                 case qualify.Finished(board, result):
                     # A test that never asked for the board does not know it.
-                    result = result if result.board != NO_BOARD else result.model_copy(update={"board": board})
+                    section = by_name[board if result.board == NO_BOARD else result.board]
+                    facts = {"board": section.name, "kind": section.kind, "chip": section.chip}
+                    result = result.model_copy(update=facts)
                     found.results[board].append(result)
+                    log.add(result)
                     progress.done(board, result)
                 case qualify.Retried(board, test, retry, _):
                     found.retries.setdefault(test, []).append(retry)
@@ -209,7 +265,7 @@ def _results(
     by_name = {section.name: section for section in sections}
     results = []
     for plan, some in found.results.items():
-        own = [_placed(result, by_name[result.board], folder) for result in some]
+        own = [_placed(result, folder) for result in some]
         own = [result.model_copy(update={"retries": _tries(found, result.test, folder)}) for result in own]
         ended = found.ended[plan]
         lost = _lost(by_name.get(plan), carried, own, _why_lost(found, sections, ended), ended, started)
@@ -280,14 +336,11 @@ def _end_in_words(ended: qualify.Ended) -> str:
     return f"pytest ended with exit code {ended.exit_code}"
 
 
-def _placed(result: TestResult, section: BoardSection, folder: Path) -> TestResult:
-    """With its board, and with evidence named as it lies in the report, whose folder has not got its name yet."""
+def _placed(result: TestResult, folder: Path) -> TestResult:
+    """With evidence named as it lies in the report, whose folder has not got its name yet."""
     here = f"{folder}{os.sep}"
     return result.model_copy(
         update={
-            "board": section.name,
-            "kind": section.kind,
-            "chip": section.chip,
             "reason": result.reason.replace(here, ""),
             "details": result.details.replace(here, ""),
             "evidence": {name: f"{TESTS}/{path}" for name, path in result.evidence.items()},
@@ -314,7 +367,7 @@ def _record(
         tool=f"rollback-rig {rig.__version__}",
         started=started,
         finished=datetime.now().astimezone(),
-        command=shlex.join(["rig", *sys.argv[1:]]),
+        command=_command(),
         variant=request.variant,
         spread=request.spread_over is not None,
         boards=[board_facts(section) for section in sections],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,12 +32,14 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Serving:
-    """How to serve: TCP ports (0: any free one), erased flash or the test app, and what hangs on the board's supply."""
+    """How to serve: TCP ports (0: any free one), erased flash or the test app, what hangs on the board's supply, and
+    the address of this host to serve on."""
 
     port: int
     power_port: int | None = None
     blank: bool = False
     bridge_loses_power: bool = False
+    host: str = LOOPBACK
 
 
 def run(config: Path, board: str | None, how: Serving) -> None:
@@ -58,6 +61,8 @@ def run(config: Path, board: str | None, how: Serving) -> None:
             if power is not None:
                 click.echo(f"Its power is at {power.url}")
                 click.echo(f"  curl -X POST {power.url}/off")
+            if not _is_loopback(how.host):
+                click.echo(f"rig: whoever reaches {how.host} can flash and switch this board", err=True)
             click.echo("Ctrl-C ends it.")
             signal.sigwait(ENDING)
             # A second Ctrl-C is for whom the first is not enough.
@@ -85,7 +90,7 @@ class ServedBoard:
 
     @property
     def url(self) -> str:
-        return f"rfc2217://{LOOPBACK}:{self._port}"
+        return f"rfc2217://{self._how.host}:{self._port}"
 
     def __enter__(self) -> Self:
         self._serve()
@@ -101,7 +106,7 @@ class ServedBoard:
         if self._how.power_port is None:
             yield None
             return
-        with _asked_for(lambda: PowerPort(self, self._how.power_port or 0).start()) as port:
+        with _asked_for(lambda: PowerPort(self, self._how.power_port or 0, self._how.host).start()) as port:
             yield port
 
     @property
@@ -120,7 +125,7 @@ class ServedBoard:
             self._server = None
 
     def _serve(self) -> None:
-        self._server = _asked_for(lambda: serve(self._chip, self._port))
+        self._server = _asked_for(lambda: serve(self._chip, self._port, self._how.host))
         self._port = self._server.port
 
 
@@ -130,6 +135,13 @@ def _asked_for(listen: Callable[[], T]) -> T:
     except BenchFault as error:
         # The TCP port is what the user asked for, not a part of the bench.
         raise UserError(error.what, board=error.board, hint=error.hint) from error
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def _flash(chip: VirtualChip, section: VirtualBoardSection, idf_version: str) -> None:

@@ -1,8 +1,9 @@
 """Which board runs which test, when tests are spread over several boards: no processes here, only the decisions.
 
-Each test runs once, on a board that can do what it needs, slow tests first. A bench fault says nothing of the firmware,
-so its test is done again, on another board if there is one; no other verdict is ever done again. A board that had a
-bench fault in several tests one after the other gets no more of them.
+Each test runs on a board that can do what it needs, slow tests first. A bench fault says nothing of the firmware, so
+its test is done again, on another board if there is one; no other verdict is ever done again. A firmware fail stands;
+its test runs on a second board besides, as evidence for or against the first one. A board that had a bench fault in
+several tests one after the other gets no more of them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Spread:
     """Boards that get no more tests, and why."""
     _tried: dict[str, list[str]] = field(default_factory=dict)
     """By test: the boards on which it was a bench fault."""
+    _failed: dict[str, str] = field(default_factory=dict)
+    """By test: the board on which it was the first firmware fail."""
     _faults: dict[str, list[str]] = field(default_factory=dict)
     """By board: tests that were bench faults one after the other."""
     _waiting: list[SpreadTest] = field(default_factory=list)
@@ -56,12 +59,12 @@ class Spread:
     @property
     def over(self) -> bool:
         """Whether nothing runs, and nothing that is left could run."""
-        return not self._running and (not self._waiting or not self.fit)
+        return not self._running and not any(self._suits(test, board) for test in self._waiting for board in self.fit)
 
     @property
     def left(self) -> list[str]:
-        """Tests that no board has taken yet."""
-        return [test.name for test in self._waiting]
+        """Tests without a verdict that no board has taken yet."""
+        return [test.name for test in self._waiting if test.name not in self._failed]
 
     def take(self, board: str) -> str | None:
         """The next test for this board, which runs from now on; None if there is none for it at the moment."""
@@ -75,11 +78,18 @@ class Spread:
         return None
 
     def ended(self, board: str, verdict: Verdict, reason: str = "") -> bool:
-        """The board's test is over. Whether it will run again; a worker that died counts as bench fault."""
+        """The board's test is over. Whether this was no result yet, as it is to be done again.
+
+        A worker that died counts as bench fault.
+        """
         test = self._running.pop(board)
         if verdict is not Verdict.BENCH_FAULT:
             if verdict is not Verdict.SKIPPED:
                 self._faults[board] = []
+            if verdict is Verdict.FIRMWARE_FAIL and test.name not in self._failed:
+                self._failed[test.name] = board
+                if self._others(test, board):
+                    self._waiting.append(test)
             return False
         tried = self._tried.setdefault(test.name, [])
         if any(other != board for other in tried):
@@ -91,7 +101,7 @@ class Spread:
             if len(faults) >= FAULTS_IN_A_ROW:
                 self.quarantine(board, f"bench fault in {len(faults)} tests one after the other; the last: {reason}")
         tried.append(board)
-        if len(tried) >= TRIES or not self.fit:
+        if len(tried) >= TRIES or not self.fit or test.name in self._failed:
             return False
         self._waiting.insert(0, test)
         return True
@@ -101,10 +111,18 @@ class Spread:
         self.quarantined.setdefault(board, reason)
 
     def _suits(self, test: SpreadTest, board: str) -> bool:
-        able = [name for name in self.fit if not test.needs & set(self.lacks[name])]
+        if test.name in self._failed:
+            return board in self._others(test, self._failed[test.name])
+        able = self._able(test)
         if able and board not in able:
             return False
         # Where no board can, any of them says so by a visible skip.
         tried = self._tried.get(test.name, [])
         fresh = [name for name in able or self.fit if name not in tried]
         return board in fresh or not fresh
+
+    def _able(self, test: SpreadTest) -> list[str]:
+        return [name for name in self.fit if not test.needs & set(self.lacks[name])]
+
+    def _others(self, test: SpreadTest, board: str) -> list[str]:
+        return [name for name in self._able(test) if name != board]

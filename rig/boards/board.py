@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from rig.boards.console import Console
 from rig.boards.lease import Lease
-from rig.boards.power import PowerSwitch
+from rig.boards.power import HeldSwitch, PowerSwitch
 from rig.boards.sparing import Sparing
 from rig.idf.effects import Mutation
 
@@ -209,6 +209,8 @@ def powered(board: Board) -> Iterator[Board]:
     with ExitStack() as stack:
         if board.lease is not None:
             stack.enter_context(board.lease())
+        if isinstance(board.power, HeldSwitch):
+            stack.callback(board.power.close)
         board.console.open()
         stack.callback(board.console.close)
         if board.power is not None:

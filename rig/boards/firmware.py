@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,6 +69,15 @@ class FirmwareBuild:
     def initial_otadata(self) -> bytes:
         """What flashing writes to otadata."""
         return self.otadata_path.read_bytes()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What tells the build from others in a `TestResult`: 16 hex digits of its app's ELF and of its bootloader."""
+        assert self.app.desc is not None
+        return {
+            "app_elf": self.app.desc.elf_sha.hex()[:16],
+            "bootloader": hashlib.sha256(self.bootloader_path.read_bytes()).hexdigest()[:16],
+        }
 
     @classmethod
     def load(cls, path: Path | str) -> FirmwareBuild:

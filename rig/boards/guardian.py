@@ -2,7 +2,8 @@
 
 Run by `rig.boards.lease` as `python -m rig.boards.guardian`, in a session of its own, so that neither Ctrl-C nor
 `kill -9` of the owner reaches it. It reads one request, answers with one line of JSON, and waits for `done`. When its
-input ends without that, the owner is gone: power is switched on before the lease is given up.
+input ends without that, the owner is gone: power is switched on before the lease is given up. A place of labgrid is
+acquired and released with it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 
 from rig.boards.lease import Holder, Wanted, locked
 from rig.errors import RigError
+from rig.labgrid.lease import held_places
 
 TRIES = 5
 BETWEEN_S = 1.0
@@ -29,7 +31,10 @@ def main() -> None:
         return
     wanted = Wanted.decoded(request["wanted"])
     try:
-        with locked(wanted, Holder(**request["owner"]), request["wait_s"]):
+        with (
+            locked(wanted, Holder(**request["owner"]), request["wait_s"]),
+            held_places(wanted.keys, wanted.board, request["wait_s"]),
+        ):
             _say({"held": True})
             if sys.stdin.readline() != "done\n":
                 restore_power(wanted)

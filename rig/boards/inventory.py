@@ -19,11 +19,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from rig.boards.power import PowerKeys, drivers
 from rig.errors import UserError
 from rig.idf.chips import CHIPS
+from rig.labgrid.client import Address, default_coordinator
 
 BoardName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=40)]
 Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=40)]
@@ -98,6 +99,19 @@ class GapLimits(Section):
     flash_us: int | None = Field(default=None, ge=1, description="of one that waits for the flash cache")
 
 
+class PlaceSection(Section):
+    """A place of a labgrid coordinator (docs/labgrid.md)."""
+
+    name: str = Field(min_length=1, pattern=r"^[^/\s]+$", description="of the place")
+    coordinator: str = Field(default_factory=default_coordinator, pattern=r"^\S+:\d+$", description="HOST:PORT")
+    serial: str | None = Field(default=None, min_length=1, description="of its serial port, if it has several")
+    program: Path | None = Field(default=None, description="path of labgrid-client")
+
+    @property
+    def address(self) -> Address:
+        return Address(self.name, self.coordinator, self.program)
+
+
 class SerialBoardSection(AnyBoardSection):
     """An attached board, or one behind a serial port server."""
 
@@ -107,6 +121,7 @@ class SerialBoardSection(AnyBoardSection):
     port: str | None = Field(default=None, min_length=1, description="device path, or a pyserial URL")
     serial_number: str | None = Field(default=None, min_length=1, description="of the USB bridge")
     mac: str | None = Field(default=None, pattern=r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$", description="of the chip")
+    place: PlaceSection | None = None
     baud: int = Field(default=115200, ge=9600, le=4_000_000, description="of the console")
     flash_baud: int = Field(default=921600, ge=9600, le=4_000_000, description="while esptool flashes")
     power: PowerKeys | None = None
@@ -128,13 +143,17 @@ class SerialBoardSection(AnyBoardSection):
 
     @field_validator("power", mode="before")
     @classmethod
-    def power_is_as_its_driver_wants(cls, table: Any) -> Any:
+    def power_is_as_its_driver_wants(cls, table: Any, info: ValidationInfo) -> Any:
+        place = info.data.get("place")
+        if isinstance(table, dict) and table.get("driver") == "labgrid" and "place" not in table and place:
+            own = {"place": place.name, "coordinator": place.coordinator, "program": place.program}
+            table = {**own, **table}
         return drivers.read(table) if isinstance(table, dict) else table
 
     @model_validator(mode="after")
     def port_is_named_once(self) -> SerialBoardSection:
-        if sum(value is not None for value in (self.port, self.serial_number, self.mac)) != 1:
-            raise ValueError("name the port by exactly one of: port, serial_number, mac")
+        if sum(value is not None for value in (self.port, self.serial_number, self.mac, self.place)) != 1:
+            raise ValueError("name the port by exactly one of: port, serial_number, mac, place")
         return self
 
 
@@ -193,6 +212,7 @@ KINDS: Mapping[str, type[Section]] = {
 _TABLES: Mapping[str, type[Section]] = {
     "wifi": WifiSection,
     "interrupt_gap_limits": GapLimits,
+    "place": PlaceSection,
 }
 """Tables within a board's."""
 

@@ -29,8 +29,11 @@ POLL_S = 0.001
 NO_LINES = (errno.EINVAL, errno.ENOTTY)
 
 
-def open_quietly(url: str, baudrate: int = 115200, exclusive: bool | None = None) -> serial.SerialBase:
-    """Open a device, or a pyserial URL, without resetting the board behind it; both lines are off afterwards.
+def open_quietly(
+    url: str, baudrate: int = 115200, exclusive: bool | None = None, *, dtr: bool = False, rts: bool = False
+) -> serial.SerialBase:
+    """Open a device, or a pyserial URL, without resetting the board behind it; both lines are off afterwards, unless
+    `dtr` or `rts` say otherwise.
 
     `exclusive` locks a device against other programs (flock and TIOCEXCL). Raises what pyserial raises.
     """
@@ -40,8 +43,8 @@ def open_quietly(url: str, baudrate: int = 115200, exclusive: bool | None = None
         port = serial.serial_for_url(url, baudrate=baudrate, timeout=READ_TIMEOUT_S, do_not_open=True)
     else:
         port = QuietSerial(baudrate=baudrate, timeout=READ_TIMEOUT_S, exclusive=exclusive)
-    port.dtr = False
-    port.rts = False
+    port.dtr = dtr
+    port.rts = rts
     port.port = url
     port.open()
     return port

@@ -9,8 +9,8 @@ Example for rig.toml::
     port = "/dev/serial/by-id/usb-Silicon_Labs_CP2102N_0001-if00-port0"
     power = { on = "uhubctl -l 1-1.2 -p 3 -a on", off = "uhubctl -l 1-1.2 -p 3 -a off -r 100" }
 
-Instead of `port`: `serial_number` of the USB bridge, or `mac` of the chip. `port` may be rfc2217://HOST:PORT, and
-socket://HOST:PORT for a console alone.
+Instead of `port`: `serial_number` of the USB bridge, `mac` of the chip, or a `place` of labgrid (docs/labgrid.md).
+`port` may be rfc2217://HOST:PORT, and socket://HOST:PORT for a console alone.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from rig.boards.board import Board, Capability, EfuseAccess, FlashAccess, Networ
 from rig.boards.console import Console
 from rig.boards.efuses import BurntEfuse, EmulatedEfuse
 from rig.boards.inventory import SerialBoardSection
+from rig.boards.labgrid_port import LabgridPort
 from rig.boards.lease import Lease
 from rig.boards.loader import LoaderFlash
 from rig.boards.power import TIMED_CUT_LIMIT_S, PowerSwitch
@@ -65,7 +66,7 @@ NO_POWER = "rig.toml names no power switch for this board; its reset line is not
 def open_board(section: SerialBoardSection) -> Board:
     """The board of a section; nothing is touched yet. UserError if its port or power cannot be what is written."""
     name = section.name
-    finder = wanted_port(name, section.port, section.serial_number, section.mac)
+    finder = port_finder(section)
     power = _power(section)
     console = SerialConsole(name, port_opener(name, finder, section.baud), power)
     reset_line: ResetLine
@@ -96,6 +97,13 @@ def open_board(section: SerialBoardSection) -> Board:
     )
 
 
+def port_finder(section: SerialBoardSection) -> PortFinder:
+    """What rig.toml says about its port; UserError for a URL that cannot be one."""
+    if section.place is not None:
+        return LabgridPort(section.name, section.place.address, section.place.serial)
+    return wanted_port(section.name, section.port, section.serial_number, section.mac)
+
+
 def lease_of(section: SerialBoardSection) -> Lease:
     """What a run on this board has to hold."""
     return Lease(section.name, _places(section), section.power)
@@ -103,6 +111,8 @@ def lease_of(section: SerialBoardSection) -> Lease:
 
 def _places(section: SerialBoardSection) -> list[str]:
     """What other sections may know this hardware by."""
+    if section.place is not None:
+        return [section.place.address.url]
     places = {"port": section.port, "serial_number": section.serial_number, "mac": section.mac}
     return [value if name == "port" else f"{name}-{value.lower()}" for name, value in places.items() if value]
 

@@ -8,15 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
-class Verdict(StrEnum):
-    """What may be said of one test on one board; never a bool."""
-
-    PASS = "pass"
-    FIRMWARE_FAIL = "firmware fail"
-    BENCH_FAULT = "bench fault"
-    INCONCLUSIVE = "inconclusive"
-    SKIPPED = "skipped"
+from rig.evidence.verdicts import Verdict as Verdict
 
 
 class Record(BaseModel):
@@ -102,6 +94,8 @@ class TestResult(Record):
     firmware: dict[str, str] = Field(
         default_factory=dict, description="the build on the board, as known: build, version, ESP-IDF, ELF SHA-256, ..."
     )
+    app_elf: str | None = Field(default=None, description="SHA-256 of the installed app's ELF file, 16 hex digits")
+    bootloader: str | None = Field(default=None, description="SHA-256 of the installed bootloader, 16 hex digits")
     retries: list[Retry] = Field(default_factory=list, description="tries before this one, all of them bench faults")
 
 

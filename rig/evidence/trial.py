@@ -348,6 +348,7 @@ class Trial(LosingPower, Burning):
         if self.board.efuse is not None and (spent := self.board.efuse.spent[self._spent_before :]):
             fields["burnt"] = (spent[0], spent[-1])
         if self._build is not None:
+            fields |= self._build.identity
             fields["firmware"] = firmware_of(self._build, self._bootloaders)
         for name in ("flashing.log", *self.kept.write(self.folder)):
             fields["evidence"][name] = f"{self.folder.parent.name}/{self.folder.name}/{name}"

@@ -1,8 +1,10 @@
-"""Lets other programs switch a served chip's power: HTTP on the loopback interface.
+"""Lets other programs switch a served chip's power: HTTP, on the loopback interface unless another address is given.
 
 `POST /off` and `POST /on` answer when it is done, `GET /` says which it is. With curl, for rig.toml::
 
     power = { on = "curl -fsS -X POST http://127.0.0.1:4001/on", off = "curl -fsS -X POST http://127.0.0.1:4001/off" }
+
+labgrid's power port `simplerest` knows GET alone: `/relay/0` and `/relay/1` switch, `/relay` says `0` or `1`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Protocol, Self
 from rig.errors import BenchFault
 
 LOOPBACK = "127.0.0.1"
+KNOWN = "there are GET /, POST /on, POST /off, and GET /relay, /relay/0, /relay/1\n"
 
 
 class Supply(Protocol):
@@ -31,15 +34,16 @@ class Supply(Protocol):
 class PowerPort:
     """Serves `supply` on TCP `port` (0: any free one) from `start` or `with` until `close`."""
 
-    def __init__(self, supply: Supply, port: int) -> None:
+    def __init__(self, supply: Supply, port: int, address: str = LOOPBACK) -> None:
         self.port = port
+        self.address = address
         self._supply = supply
         self._server: http.server.HTTPServer | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
-        return f"http://{LOOPBACK}:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     def start(self) -> Self:
         """Listen; BenchFault if the TCP port is taken."""
@@ -49,10 +53,10 @@ class PowerPort:
             switched = supply
 
         try:
-            self._server = http.server.HTTPServer((LOOPBACK, self.port), Handler)
+            self._server = http.server.HTTPServer((self.address, self.port), Handler)
         except OSError as error:
             raise BenchFault(
-                f"cannot listen on {LOOPBACK}:{self.port}: {error.strerror}",
+                f"cannot listen on {self.address}:{self.port}: {error.strerror}",
                 hint="choose another power port, or 0 for any free one",
             ) from error
         self.port = self._server.server_address[1]
@@ -82,22 +86,27 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/":
-            self._answer(200, "on" if self.switched.is_on else "off")
+            self._answer(200, "on\n" if self.switched.is_on else "off\n")
+        elif self.path in ("/relay", "/relay/0", "/relay/1"):
+            if self.path != "/relay":
+                self._switch(self.path[-1])
+            # labgrid compares all of it, so no line end.
+            self._answer(200, "1" if self.switched.is_on else "0")
         else:
-            self._answer(404, "there are GET /, POST /on and POST /off")
+            self._answer(404, KNOWN)
 
     def do_POST(self) -> None:
-        if self.path == "/on":
-            self.switched.on()
-        elif self.path == "/off":
-            self.switched.off()
+        if self.path in ("/on", "/off"):
+            self._switch(self.path[1:])
+            self._answer(200, "on\n" if self.switched.is_on else "off\n")
         else:
-            self._answer(404, "there are GET /, POST /on and POST /off")
-            return
-        self._answer(200, "on" if self.switched.is_on else "off")
+            self._answer(404, KNOWN)
+
+    def _switch(self, wanted: str) -> None:
+        {"1": self.switched.on, "on": self.switched.on, "0": self.switched.off, "off": self.switched.off}[wanted]()
 
     def _answer(self, code: int, text: str) -> None:
-        body = f"{text}\n".encode()
+        body = text.encode()
         self.send_response(code)
         self.send_header("Content-Type", "text/plain")
         self.send_header("Content-Length", str(len(body)))

@@ -193,7 +193,7 @@ def test_a_bench_torn_within_a_letter_is_refused(run):
 def test_list_shows_what_each_board_can_and_cannot_with_the_reason(run):
     Path("rig.toml").write_text(GOOD)
     text = run("list").stdout
-    assert re.search(r"^one +virtual +esp32c6$", text, re.MULTILINE)
+    assert re.search(r"^one +virtual +esp32c6 +free", text, re.MULTILINE)
     assert re.search(r"^    can .*\bpower_cut\b", text, re.MULTILINE)
     assert re.search(r"^    cannot wifi: .*no radio", text, re.MULTILINE)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +29,22 @@ class PowerSwitch(Protocol):
     def off(self) -> None: ...
 
 
+@runtime_checkable
+class HeldSwitch(PowerSwitch, Protocol):
+    """A switch that holds its device from its first use on, so that nobody else moves it meanwhile."""
+
+    def close(self) -> None:
+        """Let go of the device, for whoever gets the board next; `on` or `off` take it again."""
+
+
+class SaggingSwitch(PowerSwitch, Protocol):
+    """A supply whose voltage can be lowered for a while, which a brown-out is."""
+
+    def sag(self, millivolts: int, seconds: float) -> None:
+        """Supply `millivolts` for `seconds`, then what it supplied before; power must be on. UserError for a voltage
+        that this supply cannot give."""
+
+
 def cycle(switch: PowerSwitch, off_s: float = OFF_S) -> None:
     """Off, `off_s` seconds, on. Whatever happens in between, power is on at the end or an error says why not."""
     try:
@@ -42,11 +58,12 @@ class PowerKeys(BaseModel):
     """The keys of `power = { ... }` in rig.toml; a device adds its own.
 
     `CUT_LATENCY_S`: how long this device takes from the call of `off` until the board has no power, in seconds, at
-    most, as somebody measured it; None if that depends on the lab.
+    most, as somebody measured it; None if that depends on the lab. `SAGS`: whether `open` gives a `SaggingSwitch`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     CUT_LATENCY_S: ClassVar[float | None] = None
+    SAGS: ClassVar[bool] = False
 
     cut_latency_ms: float | None = Field(
         default=None, gt=0, le=60_000, description="longest time from the call to no power, as rig doctor measured it"

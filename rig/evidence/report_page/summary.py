@@ -7,27 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from rig.evidence.records import Hazard, Requirement, Retry, RunRecord, SweepRecord, TestResult, Verdict
-
-# The first of these that occurs stands for all: a broken bench must not hide a firmware failure that was seen.
-PRECEDENCE = (Verdict.FIRMWARE_FAIL, Verdict.BENCH_FAULT, Verdict.INCONCLUSIVE, Verdict.PASS, Verdict.SKIPPED)
-
-# ASCII on purpose: every verdict can be told apart without colour and in any encoding.
-LETTER = {
-    Verdict.PASS: "P",
-    Verdict.FIRMWARE_FAIL: "F",
-    Verdict.BENCH_FAULT: "B",
-    Verdict.INCONCLUSIVE: "?",
-    Verdict.SKIPPED: "-",
-}
-
-MEANING = {
-    Verdict.PASS: "the board did exactly what the requirement says",
-    Verdict.FIRMWARE_FAIL: "the board did something it must not do",
-    Verdict.BENCH_FAULT: "the test equipment failed, so nothing may be said about the firmware",
-    Verdict.INCONCLUSIVE: "the evidence does not suffice to say either",
-    Verdict.SKIPPED: "the board cannot do what the test needs; nothing was tested",
-}
+from rig.evidence.records import Hazard, Requirement, Retry, RunRecord, SweepRecord, TestResult
+from rig.evidence.verdicts import LETTER as LETTER
+from rig.evidence.verdicts import MEANING as MEANING
+from rig.evidence.verdicts import PRECEDENCE as PRECEDENCE
+from rig.evidence.verdicts import Verdict
 
 NO_REQUIREMENT = "Tests without a requirement"
 

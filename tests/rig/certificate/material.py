@@ -27,7 +27,7 @@ BENCH = '[[board]]\nname = "desk"\nkind = "serial"\nchip = "esp32c3"\nport = "/d
 
 
 def release_build(folder: Path, *, version: str = "2.0.0", by_the_bench: bool = False, **more: Any) -> Path:
-    """A build directory whose bootloader looks like one of ESP-IDF, or is one that the bench makes for virtual boards."""
+    """A build directory whose bootloader looks like ESP-IDF's, or is one that the bench makes for virtual boards."""
     build = make_build(folder, variant="rollback", chip="esp32c3", version=version, **more)
     if not by_the_bench:
         image = build_bootloader(

@@ -167,12 +167,16 @@ def test_where_nothing_can_be_written_it_is_refused(tmp_path, build):
 
 
 def test_none_is_ever_written_over(tmp_path, build):
-    names = [certify(tmp_path, build, qualified(build))[0].name for _ in range(3)]
+    names = []
+    for number in range(3):
+        written, _ = certify(tmp_path / f"{number}", build, qualified(build))
+        (tmp_path / "all").mkdir(exist_ok=True)
+        names.append(folder._named(written, tmp_path / "all" / written.name).name)
     assert names == [
         "rig_test_app-2.0.0-2026-01-02_03-04-05", "rig_test_app-2.0.0-2026-01-02_03-04-05-2",
         "rig_test_app-2.0.0-2026-01-02_03-04-05-3",
     ]  # fmt: skip
-    assert all((tmp_path / "certificates" / name / "certificate.html").is_file() for name in names)
+    assert all((tmp_path / "all" / name / "certificate.html").is_file() for name in names)
 
 
 @pytest.mark.parametrize(

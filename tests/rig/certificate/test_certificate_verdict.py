@@ -1,4 +1,4 @@
-"""What a certificate comes to: gate, qualification, and whether the shipped bootloader is the one that was qualified."""
+"""What a certificate comes to: gate, qualification, and whether the shipped bootloader is the qualified one."""
 
 from __future__ import annotations
 

@@ -2,13 +2,29 @@
 
 import textwrap
 import tomllib
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from rig.boards import power
 from rig.boards.inventory import BenchConfig
+from rig.boards.lease import Wanted
 from rig.boards.power import PowerKeys, cycle, drivers
 from rig.errors import BenchFault
+
+DOCS = Path(__file__).parents[4] / "docs" / "power.md"
+CARD = """
+class CardError(Exception): ...
+
+class Card:
+    told = []
+
+    def set(self, relay, contact):
+        if relay == 9:
+            raise CardError("eight relays")
+        self.told.append((relay, contact))
+"""
 
 
 class Recorded:
@@ -30,6 +46,15 @@ class Recorded:
             raise BenchFault(f"{what} failed")
 
 
+def announce(folder, points):
+    """As pip leaves a package that has these entry points."""
+    info = folder / "a_lab-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: a-lab\nVersion: 1.0\n")
+    lines = [f"{name} = {where}" for name, where in points.items()]
+    (info / "entry_points.txt").write_text("\n".join([f"[{drivers.GROUP}]", *lines]) + "\n")
+
+
 @pytest.fixture
 def lab(tmp_path, monkeypatch):
     """A lab's own package, installed beside ours: a driver, one that cannot be imported, and one that is none."""
@@ -49,12 +74,7 @@ def lab(tmp_path, monkeypatch):
             """
         )
     )
-    info = tmp_path / "our_lab-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: our-lab\nVersion: 1.0\n")
-    points = {"shelf": "our_lab:Keys", "gone": "our_lab.gone:Keys", "number": "our_lab:number"}
-    lines = [f"{name} = {where}" for name, where in points.items()]
-    (info / "entry_points.txt").write_text("\n".join([f"[{drivers.GROUP}]", *lines]) + "\n")
+    announce(tmp_path, {"shelf": "our_lab:Keys", "gone": "our_lab.gone:Keys", "number": "our_lab:number"})
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
@@ -95,15 +115,60 @@ def test_a_measured_latency_in_rig_toml_counts_more_than_the_drivers_own(lab):
     assert read('{ driver = "shelf", shelf = 1, cut_latency_ms = 400 }').cut_latency_s == 0.4
 
 
-@pytest.mark.parametrize("name", [name for name in drivers.names() if name != "shelf"])
-def test_every_drivers_docstring_has_an_example_that_rig_toml_takes(name):
-    module = drivers.find(name).__module__
-    text = __import__(module, fromlist=["Keys"]).__doc__
+def example_of(name: str) -> PowerKeys:
+    """The switch of the example in a driver's docstring."""
+    text = __import__(drivers.find(name).__module__, fromlist=["Keys"]).__doc__
     lines = text.split("::\n", 1)[1].splitlines()
     example = "\n".join(line.strip() for line in lines if line.startswith("    "))
-    board = BenchConfig.model_validate(tomllib.loads(example)).board[0]
-    assert type(board.power).__module__ == module
-    assert hasattr(board.power.open("c3"), "off")
+    return BenchConfig.model_validate(tomllib.loads(example)).board[0].power
+
+
+every_driver = pytest.mark.parametrize("name", [name for name in drivers.names() if name != "shelf"])
+
+
+@every_driver
+def test_every_drivers_docstring_has_an_example_that_rig_toml_takes(name):
+    keys = example_of(name)
+    assert type(keys) is drivers.find(name)
+    assert hasattr(keys.open("c3"), "off")
+
+
+@every_driver
+def test_every_drivers_keys_reach_the_guardian_who_gives_power_back_for_a_killed_run(name):
+    keys = example_of(name)
+    assert Wanted.decoded(Wanted("c3", (), Path("x"), keys).encoded()).power == keys
+
+
+@every_driver
+def test_a_driver_that_says_it_sags_can(name):
+    keys = example_of(name)
+    assert hasattr(keys.open("c3"), "sag") == keys.SAGS
+
+
+@every_driver
+def test_every_driver_and_each_of_its_keys_is_in_the_docs(name):
+    keys = DOCS.read_text().split("## Keys")[1].split("## A driver of your own")[0]
+    rows = keys.split(f"\n| `{name}`")[1].split("\n| `")[0]
+    own = set(drivers.find(name).model_fields) - set(PowerKeys.model_fields)
+    assert {key for key in own if f"`{key}`" not in rows} == set()
+    assert set(PowerKeys.model_fields) == {key for key in PowerKeys.model_fields if f"`{key}`" in keys}
+
+
+def test_the_driver_in_the_docs_switches(tmp_path, monkeypatch):
+    """The page's own code, over a card that keeps what it was told."""
+    package = tmp_path / "shelf_lab"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "card.py").write_text(CARD)
+    python, toml = (DOCS.read_text().split(f"```{language}\n")[1].split("```")[0] for language in ("python", "toml"))
+    (package / "shelf_relay.py").write_text(python)
+    announce(tmp_path, tomllib.loads(toml)["project"]["entry-points"][drivers.GROUP])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    power = read('{ driver = "shelf-relay", relay = 3 }').open("c3")
+    cycle(power, 0)
+    assert import_module("shelf_lab.card").Card.told == [(3, "open"), (3, "closed")]
+    with pytest.raises(BenchFault, match=r"relay 9 does not switch \(board c3\)"):
+        read('{ driver = "shelf-relay", relay = 9 }').open("c3").off()
 
 
 @pytest.mark.parametrize("fails", ["", "off"])
