@@ -117,8 +117,9 @@ def test_a_folder_that_is_a_link_is_not_followed(certificate):
         ("0" * 64 + "  b\n" + "0" * 64 + "  a\n", "not sorted"),
         (("0" * 64 + "  a\n") * 2, "there twice"),
         ("\udcff\n", "is no text"),
+        ("0" * 64 + "  a\x11b\n", "line 1 was altered"),
     ],
-    ids=["empty", "no last line end", "binary mode", "unsorted", "twice", "no text"],
+    ids=["empty", "no last line end", "binary mode", "unsorted", "twice", "no text", "control character"],
 )
 def test_sums_that_rig_did_not_write_are_refused(certificate, text, says):
     (certificate / "SHA256SUMS").write_bytes(text.encode("utf-8", "surrogateescape"))

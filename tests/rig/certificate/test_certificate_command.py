@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,7 @@ from click.testing import CliRunner
 
 from rig.cli import main
 from rig.virtual.builds import make_build
-from tests.rig.project import PATIENCE_S, left_in, processes, run, small_project, stuck, write_tests
-from tests.rig.test_qualify import STUCK
+from tests.rig.project import left_in, run, small_project, write_tests
 
 GOOD = """\
 import pytest
@@ -123,17 +121,6 @@ def test_wrong_use_is_refused_before_anything_runs(project, arguments, says):
     result = run(*arguments)
     assert result.exit_code == 2, result.output
     assert says in result.stderr
-    assert left_in("reports") == left_in("certificates") == []
-
-
-def test_interrupted_while_it_qualifies_it_leaves_nothing(project):
-    write_tests(project, STUCK)
-    with processes("stuck") as begin:
-        process = begin("--release", "build", *SIGNED, "--jobs", "1")
-        stuck()
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 130
     assert left_in("reports") == left_in("certificates") == []
 
 
