@@ -54,11 +54,11 @@ class Lease:
         """
         deadline = time.monotonic() + self._wait_s
         told = False
-        while (holder := self.holder()) != self._owner.labgrid_name:
-            if holder is None:
-                if self._acquired():
-                    break
-            elif (other := Identity.parse(holder)) is not None and other.is_dead():
+        while not self._acquired():
+            holder = self.holder()
+            if holder == self._owner.labgrid_name:
+                break
+            if holder is not None and (other := Identity.parse(holder)) is not None and other.is_dead():
                 click.echo(f"rig: {self.address} was left held by {other}, which is gone; taken back", err=True)
                 self._give_back(holder)
                 continue
@@ -83,13 +83,17 @@ class Lease:
                 self._client.run("release-from", holder)
 
     def _acquired(self) -> bool:
-        """Whether we have it now; False if somebody else was quicker."""
+        """Whether it was free and is ours now."""
         try:
-            self._client.run("acquire")
+            said = self._client.run("acquire")
         except Refused as error:
             if any(words in error.said for words in _TAKEN):
                 return False
             raise
+        if f"acquired place {self.address.place}\n" not in said:
+            # labgrid took the name as a part of another place's: that one goes back, and `show` says what is wrong.
+            self._give_back(self._owner.labgrid_name)
+            show(self._client)
         return True
 
     def _in_use(self, holder: str | None) -> BenchFault:

@@ -57,7 +57,7 @@ def test_a_board_of_another_host_is_reset_cut_and_leased_as_if_local(lab):
     gone.kill()
     gone.wait()
     board = open_board(lab)
-    assert "takes 2 s to cut" in board.missing[Capability.TIMED_CUT]
+    assert "takes 5 s to cut" in board.missing[Capability.TIMED_CUT]
     with powered(board):
         assert Identity.parse(show(client(lab)).holder) is not None
         board.console.skip()
