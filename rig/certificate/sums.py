@@ -22,7 +22,7 @@ LARGEST = 64 * 1024 * 1024
 
 def render(sums: Mapping[str, str]) -> str:
     """The text, from hash by path. BenchFault for a path that would need quoting."""
-    odd = [path for path in sums if not path.isprintable() or "\\" in path]
+    odd = [path for path in sums if not _plain(path)]
     if odd:
         raise BenchFault(f"{odd[0]!r}: this name cannot stand in {SUMS}", hint="rename the file")
     return "".join(f"{sums[path]}  {path}\n" for path in sorted(sums))
@@ -33,12 +33,17 @@ def parse(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         match = _LINE.fullmatch(line)
-        if match is None:
+        if match is None or not _plain(match[2]):
             raise UserError(f"{SUMS} line {number} was altered: {line[:80]!r}")
         found[match[2]] = match[1]
     if not found or render(found) != text:
         raise UserError(f"{SUMS} was altered: its lines are not sorted, not whole, or there twice")
     return found
+
+
+def _plain(path: str) -> bool:
+    """Whether sha256sum writes it as it is."""
+    return path.isprintable() and "\\" not in path
 
 
 def contents_sha256(sums: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import platform
 import subprocess
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 
@@ -40,8 +41,12 @@ def versions(sections: Sequence[BoardSection], tests: Path) -> dict[str, str]:
     return found
 
 
+@lru_cache(maxsize=1)
 def sources_sha256() -> str:
-    """Of all sources of rig and its fixtures: what a version number does not tell. In hex."""
+    """Of all sources of rig and its fixtures: what a version number does not tell. In hex.
+
+    Read once a process: what it runs was read once, too.
+    """
     package = Path(rig.__file__).resolve().parent
     paths = [path for root in (package, ROOT / "fixtures") for kind in SOURCES for path in root.rglob(kind)]
     return _digest(paths, ROOT)
