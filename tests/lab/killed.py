@@ -24,7 +24,7 @@ from tests.lab.three_hosts import lay_out
 
 TESTS = "test_rollback.py or test_boot_selection.py"
 KILLS = 10
-LONGEST_S = 25.0
+LONGEST_S = 45.0
 SECTION = """\
 [[board]]
 name = "c3"
