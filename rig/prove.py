@@ -1,7 +1,8 @@
 """Prove a board fit by using it: its port, its reset line, its power switch, its flash. For `rig doctor`.
 
 The chip is brought into its loader for most of this, where it is silent whatever its flash holds and answers within
-milliseconds. Flash ends as it was. A proof is a function that returns what it measured, in words, or raises a RigError.
+milliseconds. Flash ends as it was, and what holds data is never written. A proof is a function that returns what it
+measured, in words, or raises a RigError.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ STILL_ON_S = 2.0
 ALIVE_REGISTER = 0x4000_1000
 """Any address will do: the loader answers before it is asked what is there (esptool, chip_detect_magic)."""
 PATTERN = bytes(range(256)) * (SECTOR_SIZE // 256)
+BLANK = b"\xff" * SECTOR_SIZE
+SPARE_BYTES = 16 * SECTOR_SIZE
+"""So much of the end of flash is searched for a sector that nobody uses."""
 
 
 @dataclass(frozen=True)
@@ -188,26 +192,35 @@ def flash_identity(board: Board) -> str:
 
 
 def spare_sector(board: Board) -> str:
-    """The last sector of flash can be erased and written, and is put back as it was."""
+    """A blank sector near the end of flash can be written and erased again; sectors that hold data are left alone."""
     flash = board.flash
     if not isinstance(flash, LoaderFlash):
         raise NotApplicable("flash is placed directly")
-    size = 1 << (int(flash.in_loader(lambda esp: esp.flash_id())) >> 16 & 0xFF)
-    last = size - SECTOR_SIZE
-    kept = flash.read(last, SECTOR_SIZE)
+    end = 1 << (int(flash.in_loader(lambda esp: esp.flash_id())) >> 16 & 0xFF)
+    tail = flash.read(end - SPARE_BYTES, SPARE_BYTES)
+    # A doctor that was killed here may have left its pattern, which is nobody's data.
+    spares = [at for at in range(0, SPARE_BYTES, SECTOR_SIZE) if tail[at : at + SECTOR_SIZE] in (BLANK, PATTERN)]
+    if not spares:
+        raise NotApplicable(
+            f"no sector of the last {SPARE_BYTES >> 10} KiB of flash is blank, so none was written",
+            hint=f"to have one tried, lose what it holds: esptool erase-region {end - SECTOR_SIZE:#x} {SECTOR_SIZE:#x}",
+        )
+    sector = end - SPARE_BYTES + spares[-1]
     try:
-        flash.restore({last: PATTERN if kept != PATTERN else PATTERN[::-1]})
-        seen = flash.read(last, SECTOR_SIZE)
+        flash.restore({sector: PATTERN})
+        seen = flash.read(sector, SECTOR_SIZE)
     finally:
-        flash.restore({last: kept})
-    if seen not in (PATTERN, PATTERN[::-1]) or flash.read(last, SECTOR_SIZE) != kept:
-        wrong = sum(a != b for a, b in zip(seen, PATTERN, strict=True))
+        flash.restore({sector: BLANK})
+    wrong = sum(a != b for a, b in zip(seen, PATTERN, strict=True))
+    left = sum(byte != 0xFF for byte in flash.read(sector, SECTOR_SIZE))
+    if wrong or left:
         raise BenchFault(
-            f"the flash sector at {last:#x} does not keep what is written: {wrong} of {SECTOR_SIZE} bytes differ",
+            f"the flash sector at {sector:#x} does not keep what is written: {wrong} of {SECTOR_SIZE} bytes differ"
+            f" after a write, {left} are not erased after an erase",
             board=board.name,
             hint="the flash is worn out or write-protected, or the supply too weak",
         )
-    return f"the sector at {last:#x} was written, read back and put back as it was"
+    return f"the blank sector at {sector:#x} was written, read back and erased again"
 
 
 PROOFS: Mapping[str, Callable[[Board], str]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rig.boards.firmware import FirmwareBuild
 from rig.boards.shelf import BASIS
@@ -22,6 +22,11 @@ def firmware_of(build: FirmwareBuild, bootloaders: Iterable[str]) -> dict[str, s
     said = ", ".join(dict.fromkeys(bootloaders))
     facts = {"project": build.project, "ESP-IDF": build.idf_version}
     return {**facts, BOOTLOADER: said} if said else facts
+
+
+def last_bootloader(bootloaders: Sequence[str]) -> dict[str, str]:
+    """The field `bootloader` of a `TestResult`, for the one that a test left on the board: 16 hex digits."""
+    return {BOOTLOADER: bootloaders[-1].rpartition(" ")[2][:16]} if bootloaders else {}
 
 
 def plain_rollback(said: str) -> str | None:

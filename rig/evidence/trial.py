@@ -22,7 +22,7 @@ from rig.evidence.conclusion import Conclusion, conclude
 from rig.evidence.cutting import Cutter
 from rig.evidence.encryption import key_for
 from rig.evidence.firmware_facts import bootloader_of as named_bootloader
-from rig.evidence.firmware_facts import firmware_of
+from rig.evidence.firmware_facts import firmware_of, last_bootloader
 from rig.evidence.handling import Handling
 from rig.evidence.judge import Judgement
 from rig.evidence.kept import Kept
@@ -341,14 +341,13 @@ class Trial(LosingPower, Burning):
 
     def record(self) -> dict[str, Any]:
         """The trial's part of a `TestResult`, evidence written; without a conclusion, from what there is."""
-        conclusion = self._conclusion or self._conclude()
-        fields = conclusion.write(self.folder)
+        fields = (self._conclusion or self._conclude()).write(self.folder)
         said = "\n".join(self.board.flash.transcript[self._said_before :])
         (self.folder / "flashing.log").write_text(said, encoding="utf-8")
         if self.board.efuse is not None and (spent := self.board.efuse.spent[self._spent_before :]):
             fields["burnt"] = (spent[0], spent[-1])
         if self._build is not None:
-            fields |= self._build.identity
+            fields |= self._build.identity | last_bootloader(self._bootloaders)
             fields["firmware"] = firmware_of(self._build, self._bootloaders)
         for name in ("flashing.log", *self.kept.write(self.folder)):
             fields["evidence"][name] = f"{self.folder.parent.name}/{self.folder.name}/{name}"

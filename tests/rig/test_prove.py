@@ -57,24 +57,24 @@ class Switch:
 
 
 class WornFlash(LoaderFlash):
-    """Flash whose last sector no longer takes what is written, if `worn`."""
-
-    worn = True
+    """Flash whose last sector no longer takes what is written."""
 
     def restore(self, regions):
-        return super().restore({at: data for at, data in regions.items() if at != LAST or not self.worn})
+        return super().restore({at: data for at, data in regions.items() if at != LAST})
 
 
 def test_a_board_that_is_fit_passes_every_proof_and_keeps_its_flash():
     board = kinds.open_board(section())
     with powered(board):
-        board.flash.restore({LAST: b"kept".ljust(SECTOR_SIZE, b"\xff")})
+        kept = b"\xff" * SECTOR_SIZE + b"kept".ljust(SECTOR_SIZE, b"\xff")
+        board.flash.restore({LAST - SECTOR_SIZE: kept})
         shown = dict(prove.prove(board))
         assert {name for name, text in shown.items() if not isinstance(text, str)} == set()
         assert set(shown) == set(prove.PROOFS)
         assert "POWERON" in shown["power cut"]
         assert "4096 KiB" in shown["flash"]
-        assert board.flash.read(LAST, 4) == b"kept"
+        assert f"the blank sector at {LAST - SECTOR_SIZE:#x} was written" in shown["sector"]
+        assert board.flash.read(LAST - SECTOR_SIZE, 2 * SECTOR_SIZE) == kept
 
 
 def test_a_hub_that_claims_to_switch_and_does_not_is_found_out(board):
@@ -114,6 +114,14 @@ def test_a_worn_sector_is_found_out_and_left_as_it_was(board):
     with pytest.raises(BenchFault, match="does not keep what is written"):
         prove.spare_sector(replace(board, flash=flash))
     assert board.flash.read(LAST, 4) == b"\xff" * 4
+
+
+def test_sectors_that_hold_data_are_not_written(board):
+    full = {LAST + SECTOR_SIZE - prove.SPARE_BYTES: b"data" * (prove.SPARE_BYTES // 4)}
+    board.flash.restore(full)
+    with pytest.raises(NotApplicable, match="no sector of the last 64 KiB of flash is blank, so none was written"):
+        prove.spare_sector(board)
+    assert board.flash.restore(full) == 0
 
 
 def test_a_port_that_resets_the_board_when_it_is_opened_is_found_out(board, monkeypatch):

@@ -265,6 +265,9 @@ def test_install_with_the_bootloader_of_another_variant(trial):
     trial.update("2.0.0")
     assert trial.restart().state == "NEW"
     assert trial.judge().verdict is FAIL
+    assert trial.record()["bootloader"] == trial.firmware.build("no_rollback", "1.0.0").identity["bootloader"]
+    assert trial.record()["app_elf"] == trial.build.identity["app_elf"]
+    assert trial.record()["bootloader"] != trial.build.identity["bootloader"]
 
 
 @pytest.mark.parametrize(("flip", "keep"), [(-1, 1.0), (40000, 1.0), (None, 0.5)])
