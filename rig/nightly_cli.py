@@ -47,11 +47,12 @@ def nightly(
     """Run the whole night on all boards that fit, for a CI server or a timer.
 
     \b
-    1. firmware is built or fetched, if --firmware says how
-    2. each board is proven fit (rig doctor); one that is not, or is in use, is left out with the reason
-    3. all tests, with their sweeps of every power cut, are spread over the others (rig qualify --boards)
-    4. the report, junit.xml for the CI server, and the history with its page are written
-    5. what does badly is said with who is to blame for it
+    1. the boards are leased until the night is over; one that is in use is left out
+    2. firmware is built or fetched, if --firmware says how
+    3. each board is proven fit (rig doctor); one that is not is left out with the reason
+    4. all tests, with their sweeps of every power cut, are spread over the others (rig qualify --boards)
+    5. the report, junit.xml for the CI server, and the history with its page are written
+    6. what does badly is said with who is to blame for it
 
     Only bench faults are done again, on another board; they are counted and shown.
     """

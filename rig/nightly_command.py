@@ -1,4 +1,4 @@
-"""`rig nightly`: firmware, doctor, qualification, report and history, one after the other."""
+"""`rig nightly`: boards, firmware, doctor, qualification, report and history, one after the other."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from rich.text import Text
 
 from rig import doctor
 from rig.boards import inventory
+from rig.boards.inventory import SerialBoardSection
+from rig.boards.lease import held_for_children
+from rig.boards.serial import lease_of
 from rig.doctor import BoardFindings, State
 from rig.errors import BenchFault, UserError
 from rig.evidence.history.analysis import Analysis, analyse
@@ -56,22 +59,31 @@ def run(night: Night) -> Ended:
     screen = Screen()
     bench = inventory.load(night.config)
     sections = fitting(bench, night.boards)
-    if night.firmware is not None:
-        _step(screen, f"firmware: {night.firmware}")
-        fetch_firmware(night.firmware, night.config)
-    _step(screen, f"doctor: {', '.join(section.name for section in sections)}")
-    with ended_like_ctrl_c(), screen.status("trying the boards out"):
-        builds = night.config.absolute().parent / bench.firmware.builds
-        found = doctor.prove_all(doctor.examine(sections, builds, os.environ), doctor.proofs)
-    left_out = {board.section.name: why for board in found.boards if (why := _unfit(board)) is not None}
-    for name, why in left_out.items():
-        screen.print(Text(f"board {name} is left out: {why}", style="bold yellow"), soft_wrap=True)
-    _step(screen, "qualification and sweeps")
-    done = qualify_boards(_request(night, left_out), screen)
+    leases = [lease_of(section) for section in sections if isinstance(section, SerialBoardSection)]
+    _step(screen, f"boards: {', '.join(section.name for section in sections)}")
+    with ended_like_ctrl_c(), held_for_children(leases) as in_use:
+        _say_left_out(screen, in_use)
+        if night.firmware is not None:
+            _step(screen, f"firmware: {night.firmware}")
+            fetch_firmware(night.firmware, night.config)
+        ours = [section for section in sections if section.name not in in_use]
+        _step(screen, f"doctor: {', '.join(section.name for section in ours)}")
+        with screen.status("trying the boards out"):
+            builds = night.config.absolute().parent / bench.firmware.builds
+            found = doctor.prove_all(doctor.examine(ours, builds, os.environ), doctor.proofs)
+        unfit = {board.section.name: why for board in found.boards if (why := _unfit(board)) is not None}
+        _say_left_out(screen, unfit)
+        _step(screen, "qualification and sweeps")
+        done = qualify_boards(_request(night, {**in_use, **unfit}), screen)
     path = night.config.resolve().parent / bench.bench.history
     with open_history(path) as history:
         _report_history(screen, Reader(history.connection), done)
     return Ended(done.exit_code, done.record.quarantined)
+
+
+def _say_left_out(screen: Screen, left_out: Mapping[str, str]) -> None:
+    for name, why in left_out.items():
+        screen.print(Text(f"board {name} is left out: {why}", style="bold yellow"), soft_wrap=True)
 
 
 def fetch_firmware(line: str, config: Path) -> None:

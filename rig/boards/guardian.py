@@ -13,6 +13,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Iterator
 
 from rig.boards.lease import Holder, Wanted, locked
 from rig.errors import RigError
@@ -21,6 +22,7 @@ from rig.labgrid.lease import held_places
 TRIES = 5
 BETWEEN_S = 1.0
 """A switch that fails once, as when its server restarts, gets more chances: nobody else will ask it."""
+CHILDREN_S = 30.0
 
 
 def main() -> None:
@@ -29,17 +31,27 @@ def main() -> None:
     request = json.loads(sys.stdin.readline() or "{}")
     if not request:
         return
-    wanted = Wanted.decoded(request["wanted"])
+    wanted, owner = Wanted.decoded(request["wanted"]), Holder(**request["owner"])
     try:
         with (
-            locked(wanted, Holder(**request["owner"]), request["wait_s"]),
+            locked(wanted, owner, request["wait_s"]),
             held_places(wanted.keys, wanted.board, request["wait_s"]),
         ):
             _say({"held": True})
             if sys.stdin.readline() != "done\n":
-                restore_power(wanted)
+                with _after_children(wanted, owner):
+                    restore_power(wanted)
     except RigError as error:
         _say({"fault": error.what, "hint": error.hint})
+
+
+@contextlib.contextmanager
+def _after_children(wanted: Wanted, owner: Holder) -> Iterator[None]:
+    """When those for whom the owner held the board have let go of it, too: they end with him, but not at once."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(RigError):
+            stack.enter_context(locked(wanted.within(), owner, CHILDREN_S))
+        yield
 
 
 def restore_power(wanted: Wanted) -> None:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,8 @@ from rig.errors import BenchFault, UserError
 
 FOLDER = "RIG_LEASES"
 """Environment variable with the folder of leases; every run on a host has to use the same."""
+HELD = "RIG_HELD"
+"""Environment variable with the keys of boards, as JSON, that a process holds for the processes it starts."""
 WAIT_S = 5.0
 """How long a board in use is waited for: a run that has just ended is still letting go."""
 
@@ -56,6 +58,10 @@ class Wanted(NamedTuple):
     keys: tuple[str, ...]
     folder: Path
     power: PowerKeys | None
+
+    def within(self) -> Wanted:
+        """The lease that a process takes within one that was taken for it: it keeps others like it out, and no more."""
+        return self._replace(keys=tuple(f"within-{key}" for key in self.keys))
 
     def encoded(self) -> str:
         return base64.b64encode(pickle.dumps(self)).decode()
@@ -152,6 +158,8 @@ class Lease:
     def __call__(self) -> Iterator[None]:
         """Hold it; BenchFault if somebody else does."""
         wanted = Wanted(self.board, self.keys, lease_folder(), self._power)
+        if set(self.keys) <= _held_for_us():
+            wanted = wanted.within()
         process = subprocess.Popen(
             [sys.executable, "-m", "rig.boards.guardian"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, text=True,
@@ -172,6 +180,31 @@ class Lease:
                 process.stdin.close()
             process.stdout.close()
             process.wait()
+
+
+@contextmanager
+def held_for_children(leases: Iterable[Lease]) -> Iterator[Mapping[str, str]]:
+    """Hold these boards for this process and all it starts; yields those that could not be had, and why."""
+    refused, keys = {}, list(_held_for_us())
+    with contextlib.ExitStack() as stack:
+        for lease in leases:
+            try:
+                stack.enter_context(lease())
+                keys += lease.keys
+            except BenchFault as error:
+                refused[lease.board] = error.what
+        before = os.environ.get(HELD)
+        os.environ[HELD] = json.dumps(keys)
+        try:
+            yield refused
+        finally:
+            os.environ.pop(HELD)
+            if before is not None:
+                os.environ[HELD] = before
+
+
+def _held_for_us() -> set[str]:
+    return set(json.loads(os.environ.get(HELD, "[]")))
 
 
 def _ask(process: subprocess.Popen[str], request: str) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -13,6 +14,7 @@ import yaml
 from click.testing import CliRunner
 
 from rig import prove
+from rig.boards.lease import FOLDER, Lease, holder
 from rig.cli import main
 from rig.evidence.history.read import Reader
 from rig.evidence.history.store import open_history
@@ -45,6 +47,7 @@ def lab(tmp_path, monkeypatch):
     (project / "rig.toml").write_text(bench)
     monkeypatch.setattr(prove, "SILENT_S", 0.1)
     monkeypatch.setattr(prove, "CUTS", 1)
+    monkeypatch.setenv(FOLDER, str(tmp_path / "leases"))
     return project
 
 
@@ -76,6 +79,20 @@ def test_a_night_without_a_fit_board_is_a_bench_fault_that_names_each(lab):
     done = rig("--boards", "tag=gone")
     assert done.exit_code == 3
     assert "no board is left: night-gone: port: /dev/no-such-port is not there" in done.stderr
+
+
+def test_a_board_that_another_run_has_is_left_out_from_the_beginning(lab):
+    with Lease("night-gone", ["/dev/no-such-port"], None)():
+        done = rig("--boards", "tag=gone")
+    assert done.exit_code == 3
+    assert "no board is left: night-gone: somebody else is using this board" in " ".join(done.stderr.split())
+
+
+def test_boards_are_leased_from_before_the_firmware_until_the_end(lab):
+    said = f"from rig.boards.lease import holder; assert holder(['/dev/no-such-port']).pid == {os.getpid()}"
+    done = rig("--boards", "tag=gone", "--firmware", shlex.join([sys.executable, "-c", said]))
+    assert "no board is left: night-gone: port" in " ".join(done.stderr.split())
+    assert holder(["/dev/no-such-port"]) is None
 
 
 @pytest.mark.parametrize("name", ["github-nightly.yml", "gitlab-nightly.yml"])

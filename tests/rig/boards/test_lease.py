@@ -13,7 +13,7 @@ import pytest
 from rig.boards import lease as leases
 from rig.boards.board import powered
 from rig.boards.inventory import SerialBoardSection
-from rig.boards.lease import Lease, holder, lock_names
+from rig.boards.lease import HELD, Lease, held_for_children, holder, lock_names
 from rig.boards.power.command import Keys
 from rig.boards.serial import open_board
 from rig.errors import BenchFault
@@ -161,6 +161,59 @@ def test_opening_an_attached_board_takes_its_lease(tmp_path):
         powered(board),
     ):
         pass
+
+
+def test_what_is_held_for_children_they_may_use_one_at_a_time_and_nobody_else(tmp_path, monkeypatch):
+    ours, theirs = (Lease("c3", ["/dev/c3"], None, wait_s=0) for _ in range(2))
+    with held_for_children([ours]) as refused:
+        assert refused == {}
+        child = run_of(tmp_path)
+        with pytest.raises(BenchFault, match=f"process {child.pid}"), theirs():
+            pass
+        child.kill()
+        child.wait()
+        wait_until(lambda: (tmp_path / "power").read_text() == "off\non\n")
+        with monkeypatch.context() as patch:
+            patch.delenv(HELD)
+            with pytest.raises(BenchFault, match=f"process {os.getpid()}"), theirs():
+                pass
+    assert HELD not in os.environ
+    with theirs():
+        pass
+
+
+def test_a_board_that_cannot_be_held_is_named_and_the_others_are_held():
+    others = Lease("used", ["/dev/used"], None)
+    with others(), held_for_children([Lease("c3", ["/dev/used"], None, 0), Lease("c6", ["/dev/c6"], None)]) as refused:
+        assert list(refused) == ["c3"]
+        assert "somebody else is using this board" in refused["c3"]
+        assert os.environ[HELD] == '["/dev/c6"]'
+
+
+def test_a_killed_run_gives_its_board_back_after_those_for_whom_it_held_it(tmp_path):
+    program = """
+import subprocess, sys, time
+from rig.boards.lease import Lease, held_for_children
+from rig.boards.power.command import Keys
+with held_for_children([Lease("c3", ["/dev/c3"], Keys.model_validate_json(sys.argv[1]))]):
+    child = "from rig.boards.lease import Lease; import sys\\nwith Lease('c3', ['/dev/c3'], None)(): "
+    child += "print('holding', flush=True); sys.stdin.read()"
+    subprocess.run([sys.executable, "-c", child], stdin=int(sys.argv[2]))
+"""
+    read, write = os.pipe()
+    run = subprocess.Popen(
+        [sys.executable, "-c", program, switch(tmp_path).model_dump_json(), str(read)],
+        stdout=subprocess.PIPE, text=True, pass_fds=[read],
+    )  # fmt: skip
+    assert run.stdout.readline() == "holding\n"
+    run.kill()
+    run.wait()
+    time.sleep(0.5)
+    assert holder(["/dev/c3"]) is not None
+    assert not (tmp_path / "power").exists()
+    os.close(write)
+    wait_until(lambda: holder(["/dev/c3"]) is None)
+    assert (tmp_path / "power").read_text() == "on\n"
 
 
 def test_who_holds_it_is_written_in_plain_json(folder):
