@@ -5,70 +5,30 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from rig.boards import serial as kind
 from rig.boards.board import powered
-from rig.boards.inventory import SerialBoardSection
-from rig.boards.power.command import Keys
 from rig.errors import BenchFault
 from tests.rig.boards.wires import PATIENCE_S, wait_until
+from tests.rig.project import ROOT
+from tests.rig.served import Served, serving
 
-ROOT = Path(__file__).parents[3]
-POST = "import sys, urllib.request as web; web.urlopen(web.Request(sys.argv[1], method='POST'), timeout=30)"
 POWERON = re.compile(rb"rst:0x1 \(POWERON\)")
 pytestmark = pytest.mark.timeout(240)
 
 
-class Served(NamedTuple):
-    """Where a served board and its power switch are."""
-
-    process: subprocess.Popen[str]
-    url: str
-    power: str
-
-    def command(self, which: str) -> str:
-        return shlex.join([sys.executable, "-c", POST, f"{self.power}/{which}"])
-
-    def section(self) -> SerialBoardSection:
-        power = Keys(on=self.command("on"), off=self.command("off"))
-        return SerialBoardSection(
-            name="served-c3", kind="serial", chip="esp32c3", firmware="synthesised", port=self.url, power=power
-        )
-
-
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Served]]:
-    """Starts `rig serve` with a power port; what a test leaves running is ended."""
-    processes = []
-
-    def start(*arguments: str) -> Served:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rig", "serve", "--port", "0", "--power-port", "0", *arguments],
-            cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        processes.append(process)
-        found = []
-        for pattern in (r"is at (rfc2217://\S+)", r"Its power is at (http://\S+)"):
-            assert process.stdout is not None
-            while (match := re.search(pattern, line := process.stdout.readline())) is None:
-                assert line, "rig serve ended early"
-            found.append(match[1])
-        return Served(process, *found)
-
-    yield start
-    for process in processes:
-        process.terminate()
-        process.communicate()
+    with serving() as start:
+        yield start
 
 
 def ask(url: str, method: str = "GET") -> tuple[int, str]:
@@ -82,12 +42,7 @@ def ask(url: str, method: str = "GET") -> tuple[int, str]:
 
 def qualify(served: Served, folder: Path, select: str) -> dict[str, dict[str, object]]:
     """Results by test name of `pytest tests/qualification` on the served board."""
-    section = served.section()
-    lines = ["[[board]]"]
-    for key in ("name", "kind", "chip", "firmware", "port"):
-        lines.append(f"{key} = {json.dumps(getattr(section, key))}")
-    lines.append(f"power = {{ on = {json.dumps(section.power.on)}, off = {json.dumps(section.power.off)} }}")
-    (folder / "rig.toml").write_text("\n".join(lines))
+    (folder / "rig.toml").write_text(served.toml())
     results = folder / "results.jsonl"
     done = subprocess.run(
         [
