@@ -110,13 +110,13 @@ EXPORTS: Mapping[str, Callable[[Path], None]] = {"csv": export_csv, "json": expo
 
 
 def take_in(config: Path, reports: Iterable[Path]) -> None:
-    """Add the runs of reports; one that is there already, by its name and beginning, is left out."""
-    from rig.evidence.history.importing import add_report
+    """Add the runs of reports, each at its place in time; one that is there already is left out."""
+    from rig.evidence.history.importing import add_reports
 
     screen = Screen()
     with open_history(history_path(config)) as history:
-        for report in reports:
-            screen.print(add_report(history, report), highlight=False, soft_wrap=True)
+        for said in add_reports(history, reports):
+            screen.print(said, highlight=False, soft_wrap=True)
 
 
 def _existing(config: Path) -> AbstractContextManager[Reader]:
@@ -161,8 +161,8 @@ def _plain(found: Analysis, runs: Sequence[Run]) -> dict[str, Any]:
             "last": one.last,
             "trend": {names[run]: verdict for run, verdict in one.trend.items()},
             "flakes": {"hits": one.flakes.hits, "tries": one.flakes.tries, "interval_95": one.flakes.range},
-            "first_bad": names.get(one.first_bad or -1),
-            "last_good": names.get(one.last_good or -1),
+            "first_bad": None if one.first_bad is None else names.get(one.first_bad),
+            "last_good": None if one.last_good is None else names.get(one.last_good),
             "blame": [asdict(blame) for blame in one.blames],
         }
 
@@ -198,11 +198,8 @@ def _print(found: Analysis, runs: Sequence[Run], total: tuple[int, int]) -> None
             Text(f"{blame.culprit}{f' {blame.what}' if blame.what else ''}: {blame.why}", style), soft_wrap=True
         )
         for row in explained:
-            since = (
-                ""
-                if row.first_bad is None
-                else f" since {names[row.first_bad]}, last good: {names.get(row.last_good or -1, 'never')}"
-            )
+            last_good = "never" if row.last_good is None else names[row.last_good]
+            since = "" if row.first_bad is None else f" since {names[row.first_bad]}, last good: {last_good}"
             screen.print(Text(f"  {row.name}{since}"), soft_wrap=True)
 
 

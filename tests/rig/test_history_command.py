@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -113,17 +114,50 @@ def test_everything_can_be_taken_out(lab):
     ]
 
 
-def test_reports_are_taken_in_once(lab):
+def report(lab, name, began, verdict=Verdict.PASS):
+    """The folder of a run that began then."""
     record = RunRecord(
-        tool="rollback-rig 0", started=EPOCH.replace(year=2020), finished=EPOCH, command="rig qualify",
-        requirements=[Requirement(id="RBK-01", area="a", text="A sentence.")], results=[result(board="old")],
+        tool="rollback-rig 0", started=began, finished=began, command="rig qualify",
+        requirements=[Requirement(id="RBK-01", area="a", text="A sentence.")],
+        results=[result(board="old", verdict=verdict)],
     )  # fmt: skip
-    folder = lab / "reports" / "2020"
+    folder = lab / "reports" / name
     folder.mkdir(parents=True)
     (folder / "results.json").write_text(record.model_dump_json())
-    assert "2020: 1 results taken in" in rig("history", "import", str(folder))
-    assert "2020 is in the history already" in rig("history", "import", str(folder / "results.json"))
+    return str(folder)
+
+
+def test_reports_are_taken_in_once(lab):
+    folder = report(lab, "2020", EPOCH.replace(year=2020))
+    assert "2020: 1 results taken in" in rig("history", "import", folder)
+    assert "2020 is in the history already" in rig("history", "import", f"{folder}/results.json")
     assert "no report of a run" in rig("history", "import", "rig.toml", code=2)
+
+
+def test_reports_come_to_their_place_in_time(lab):
+    years = [2031, 2020, 2030, 2021]
+    folders = [report(lab, str(year), EPOCH.replace(year=year)) for year in years]
+    between = report(lab, "between", EPOCH + timedelta(hours=1))
+    said = rig("history", "import", *folders, between)
+    assert "between: left out: it lies between runs that are there" in said
+    runs = json.loads(rig("history", "--json"))["runs"]
+    names = [run["name"] for run in runs]
+    assert names == ["2020", "2021", *(f"night-{night}" for night in range(6)), "2030", "2031"]
+    assert not any(run["clock_went_back"] for run in runs)
+
+
+def test_before_anything_is_taken_in_every_report_is_read(lab):
+    folder = report(lab, "2020", EPOCH.replace(year=2020))
+    rig("history", "import", folder, "rig.toml", code=2)
+    assert "2020" not in rig("history", "--json")
+
+
+def test_the_only_run_of_a_trouble_is_named_wherever_it_stands(lab):
+    bad = [report(lab, str(year), EPOCH.replace(year=year), Verdict.FIRMWARE_FAIL) for year in (2019, 2020)]
+    Path("history.sqlite").unlink()
+    rig("history", "import", bad[1])
+    rig("history", "import", bad[0])
+    assert "RBK-01 since 2019, last good: never" in rig("history")
 
 
 def test_any_tool_for_sqlite_reads_it(lab):

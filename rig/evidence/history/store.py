@@ -66,22 +66,19 @@ class History:
         """Note that a run has begun; its number."""
         with self._transaction() as database:
             last = database.execute("SELECT started FROM runs ORDER BY id DESC LIMIT 1").fetchone()
-            went_back = last is not None and _text(run.started) < last[0]
-            number = database.execute(
-                "INSERT INTO runs (name, started, tool, command, bench, host, variant, clock_went_back)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    _free_name(database, run.name), _text(run.started), run.tool, run.command, run.bench, run.host,
-                    run.variant, went_back,
-                ),
-            ).lastrowid  # fmt: skip
-            database.executemany(
-                "INSERT INTO requirements VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET area = excluded.area, "
-                "text = excluded.text",
-                [(known.id, known.area, known.text) for known in run.requirements],
-            )
-        assert number is not None
-        return number
+            went_back = last is not None and text_of(run.started) < last[0]
+            return _insert_run(database, run, None, went_back)
+
+    def begin_before(self, run: RunStart) -> int:
+        """Note a run that is older than all that are here, and so comes before them; its number."""
+        with self._transaction() as database:
+            first = database.execute("SELECT min(id) FROM runs").fetchone()[0]
+            return _insert_run(database, run, None if first is None else first - 1, went_back=False)
+
+    def span(self) -> tuple[str, str] | None:
+        """When the oldest and when the newest run began; None if there is none."""
+        first, last = self.connection.execute("SELECT min(started), max(started) FROM runs").fetchone()
+        return None if first is None else (first, last)
 
     def add(self, run: int, result: TestResult) -> None:
         """A test's result, with its earlier tries; takes the place of one that the run had for this test and board."""
@@ -92,7 +89,7 @@ class History:
                 "INSERT OR REPLACE INTO results (run, test, board, verdict, reason, started, duration_s, app_elf,"
                 " bootloader, idf, otadata_erases) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    run, test, board, result.verdict.value, result.reason, _text(result.started), result.duration_s,
+                    run, test, board, result.verdict.value, result.reason, text_of(result.started), result.duration_s,
                     result.app_elf, result.bootloader, result.firmware.get("ESP-IDF"), otadata_erases(result),
                 ),
             )  # fmt: skip
@@ -121,7 +118,7 @@ class History:
         with self._transaction() as database:
             database.execute(
                 "UPDATE runs SET finished = ?, exit_code = ?, report = ? WHERE id = ?",
-                (_text(finished), exit_code, None if report is None else str(report), run),
+                (text_of(finished), exit_code, None if report is None else str(report), run),
             )
             database.executemany(
                 "INSERT OR REPLACE INTO quarantined VALUES (?, ?, ?)",
@@ -217,6 +214,24 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _insert_run(database: sqlite3.Connection, run: RunStart, number: int | None, went_back: bool) -> int:
+    given = database.execute(
+        "INSERT INTO runs (id, name, started, tool, command, bench, host, variant, clock_went_back)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            number, _free_name(database, run.name), text_of(run.started), run.tool, run.command, run.bench, run.host,
+            run.variant, went_back,
+        ),
+    ).lastrowid  # fmt: skip
+    database.executemany(
+        "INSERT INTO requirements VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET area = excluded.area, "
+        "text = excluded.text",
+        [(known.id, known.area, known.text) for known in run.requirements],
+    )
+    assert given is not None
+    return given
+
+
 def _free_name(database: sqlite3.Connection, name: str) -> str:
     number, free = 2, name
     while database.execute("SELECT 1 FROM runs WHERE name = ?", (free,)).fetchone():
@@ -248,7 +263,8 @@ def _board_called(database: sqlite3.Connection, name: str, like: TestResult) -> 
     return int(found[0]) if found else _board(database, name, like.kind, like.chip)
 
 
-def _text(moment: datetime) -> str:
+def text_of(moment: datetime) -> str:
+    """As the tables have it: UTC, so that texts compare as times do."""
     with contextlib.suppress(ValueError, OverflowError):
         moment = moment.astimezone(UTC)
     return moment.isoformat(timespec="milliseconds")
