@@ -131,6 +131,7 @@ def test_tests_are_spread_over_the_boards_and_only_bench_faults_are_done_again(t
     # A bench fault is done again on the other board, and a second one takes the first board out.
     ports = [result for test, result in by_test.items() if "test_port" in test]
     assert {(result["board"], result["verdict"]) for result in ports} == {("two", "pass")}
+    assert all(result["duration_s"] >= 0.3 for result in ports)
     tries = [retry for result in ports for retry in result["retries"]]
     assert [(retry["board"], retry["reason"]) for retry in tries] == [("one", "the port is gone (board one)")] * 2
     assert list(record["quarantined"]) == ["one"]
