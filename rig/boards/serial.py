@@ -59,6 +59,7 @@ NO_KEY = "rig.toml names no flash encryption key for this board (encryption_key)
 NO_WIFI = "rig.toml names no access point for this board (wifi = { ssid = ..., password = ..., host = ... })"
 NO_EFUSE = "a burnt eFuse of a real chip stays burnt, and rig.toml does not say `efuse` (docs/anti-rollback.md)"
 ASKED_ONCE = "rig.toml allows its eFuses to be burnt for good, but --burn-efuses does not name it"
+SAGS_UNJUDGED = "its supply can sag, but the judge takes every brown-out for a fault of the bench (docs/power.md)"
 TOO_SLOW = "its power switch takes {:g} s to cut; at a moment of a test it must not take longer than {:g} s"
 NO_POWER = "rig.toml names no power switch for this board; its reset line is not one"
 
@@ -124,6 +125,8 @@ def missing(section: SerialBoardSection) -> Mapping[str, str]:
         lacks[Capability.POWER_CUT] = lacks[Capability.TIMED_CUT] = NO_POWER
     elif (latency := section.power.cut_latency_s) is not None and latency > TIMED_CUT_LIMIT_S:
         lacks[Capability.TIMED_CUT] = TOO_SLOW.format(latency, TIMED_CUT_LIMIT_S)
+    if section.power is not None and section.power.SAGS:
+        lacks[Capability.BROWNOUT] = SAGS_UNJUDGED
     if not section.cut_line:
         lacks[Capability.CUT_LINE] = NO_CUT_LINE
     if section.efuse != "virtual":

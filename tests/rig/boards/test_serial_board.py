@@ -66,6 +66,13 @@ def test_each_missing_capability_has_a_reason():
     assert all(kind.missing(section(port="/dev/ttyUSB0")).values())
 
 
+def test_a_supply_that_sags_is_no_brownout_capability_as_nobody_judges_it():
+    power = {"driver": "ppk2", "serial_number": "C0FFEE", "millivolts": 3300}
+    lacks = kind.missing(section(port="/dev/ttyUSB0", power=power))
+    assert "its supply can sag, but the judge takes every brown-out" in lacks["brownout"]
+    assert "power_cut" not in lacks
+
+
 def test_a_raw_socket_has_no_reset_line_and_no_flash_and_says_what_would_have():
     board = kind.open_board(section(port="socket://127.0.0.1:9"))
     assert "RFC2217" in board.missing["reset_line"]
