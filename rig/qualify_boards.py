@@ -73,6 +73,8 @@ def _values(section: BoardSection, key: str) -> set[str]:
 
 def _places(section: BoardSection) -> list[tuple[str, str]]:
     found: dict[str, Any] = {key: getattr(section, key, None) for key in HARDWARE}
+    if (place := getattr(section, "place", None)) is not None:
+        return [("place", f"{place.name} of {place.coordinator}")]
     # Two paths may lead to one device; a URL is no path.
     return [
         (key, os.path.realpath(value) if str(value).startswith("/") else str(value).lower())

@@ -47,6 +47,7 @@ def test_an_unknown_board_among_known_ones_is_refused():
         ("port", "rfc2217://lab:4000", "rfc2217://LAB:4000"),
         ("mac", "60:55:F9:00:00:01", "60:55:f9:00:00:01"),
         ("serial_number", "A1", "A1"),
+        ("place", {"name": "c3-1"}, {"name": "c3-1", "program": "/opt/labgrid-client"}),
     ],
 )
 def test_one_board_under_two_names_is_refused(key, one, other):

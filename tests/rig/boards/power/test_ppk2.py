@@ -148,7 +148,8 @@ def test_what_does_not_answer_is_a_bench_fault_and_is_told_nothing_as_it_may_be_
     power = switch(usb)
     with pytest.raises(BenchFault, match=r"the PPK2 does not answer, so power may not be switched \(board c3\)"):
         power.off()
-    assert set(kit.codes) == {0x07, 0x19}
+    assert 0x19 in kit.codes
+    assert set(kit.codes) <= {0x07, 0x19}, "nothing that would switch"
 
 
 def test_an_answer_in_two_pieces_is_asked_for_again(usb):
