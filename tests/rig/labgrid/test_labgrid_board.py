@@ -81,14 +81,16 @@ def test_a_board_of_another_host_is_reset_cut_and_leased_as_if_local(lab):
     assert show(client(lab)).holder is None
 
 
-def test_a_killed_run_gives_its_place_back_with_power_on(lab, tmp_path):
+def test_a_killed_night_gives_its_place_back_with_power_on(lab, tmp_path):
     program = """
 import sys
 from pathlib import Path
 from rig.boards import inventory
+from rig.boards.lease import held_for_children
 from rig.boards.serial import lease_of
 section = inventory.load(Path(sys.argv[1])).board[0]
-with lease_of(section)():
+with held_for_children([lease_of(section)]) as refused, lease_of(section)():
+    assert not refused
     section.power.open("c3").off()
     print("off", flush=True)
     sys.stdin.read()
