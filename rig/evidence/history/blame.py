@@ -186,24 +186,30 @@ def bad_boards(outcomes: Iterable[Outcome]) -> dict[str, str]:
 
 
 def bad_builds(outcomes: Sequence[Outcome]) -> dict[str, str]:
-    """Builds that do badly, on several boards, in several tests that passed with every build before, and the counts."""
-    began: dict[str, int] = {}
-    for outcome in outcomes:
-        began[outcome.build] = min(outcome.run, began.get(outcome.build, outcome.run))
+    """Builds that do badly, on several boards, in several tests that passed with every build before, and the counts.
+
+    Before is meant test by test: what a test brings on purpose (as a build without rollback) runs every night, and may
+    be what all tests run on one day.
+    """
     ran = [outcome for outcome in outcomes if outcome.verdict is not Verdict.SKIPPED]
+    builds = dict.fromkeys(outcome.build for outcome in ran)
     found = {}
-    for build, first in began.items():
-        now = [outcome for outcome in ran if outcome.build == build]
-        tests = {outcome.test for outcome in now}
-        before = [outcome for outcome in ran if outcome.run < first and outcome.test in tests]
-        good_before = {outcome.test for outcome in before} - {outcome.test for outcome in before if outcome.bad}
+    for build in builds:
+        began: dict[str, int] = {}
+        for outcome in ran:
+            if outcome.build == build:
+                began[outcome.test] = min(outcome.run, began.get(outcome.test, outcome.run))
+        before = [outcome for outcome in ran if outcome.run < began.get(outcome.test, 0)]
+        compared = {outcome.test for outcome in before}
+        now = [outcome for outcome in ran if outcome.build == build and outcome.test in compared]
+        good_before = compared - {outcome.test for outcome in before if outcome.bad}
         # A bench fault says nothing of a build.
         wrong = [o for o in now if o.bad and o.verdict is not Verdict.BENCH_FAULT and o.test in good_before]
         share, earlier = Share(len(wrong), len(now)), Share(sum(outcome.bad for outcome in before), len(before))
         if len({outcome.test for outcome in wrong}) < MANY or len({outcome.board for outcome in wrong}) < 2:
             continue
         chance = more_often(share.bad, share.tries, earlier.bad, earlier.tries)
-        if chance < CHANCE / len(began):
+        if chance < CHANCE / len(builds):
             found[build] = (
                 f"build {build or '?'} goes wrong in {share} tries, in {len({o.test for o in wrong})} tests on "
                 f"{', '.join(sorted({o.board for o in wrong}))}; the same tests with builds before in {earlier} "

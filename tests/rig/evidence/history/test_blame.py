@@ -113,6 +113,17 @@ def test_a_build_that_breaks_many_tests_is_to_blame_also_where_one_board_ran_it(
     assert "in 8 of 8 tries, in 8 tests on one, two; the same tests with builds before in 0 of 16" in found.why
 
 
+def test_a_build_that_one_test_brings_on_purpose_every_night_is_new_to_the_others_when_they_run_on_it():
+    boards = ("one", "two")
+    old = [Outcome(test, board, "old", run, PASS) for test in TESTS for board in boards for run in (1, 2)]
+    old += [Outcome("brings it", "one", "other", run, PASS) for run in (1, 2)]
+    new = [Outcome(test, "one" if number % 2 else "two", "other", 3, FAIL) for number, test in enumerate(TESTS)]
+    new.append(Outcome("brings it", "two", "other", 3, PASS))
+    found = blamed(old + new, "test0")
+    assert (found.culprit, found.what) == (Culprit.FIRMWARE, "other")
+    assert "in 8 of 8 tries, in 8 tests on one, two; the same tests with builds before in 0 of 32" in found.why
+
+
 @settings(max_examples=25)
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.02, 0.1]))
 def test_where_no_cause_was_planted_neither_board_nor_build_is_blamed(seed, rate):
