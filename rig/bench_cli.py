@@ -52,8 +52,8 @@ def list_boards(config: Path, as_json: bool) -> None:
 def doctor(config: Path, board: str | None, only_look: bool, as_json: bool) -> None:
     """Prove each board of rig.toml fit, or one, and say what is missing and what to do about it.
 
-    A board that lacks nothing is tried out: reset line, power switch and how fast it cuts, port, flash, and one sector
-    at its end, which is put back as it was. A board that another run uses is left alone.
+    A board that lacks nothing is tried out: reset line, power switch and how fast it cuts, port, flash, and one blank
+    sector near its end. What holds data is not written. A board that another run uses is left alone.
 
     \b
     Exit codes:

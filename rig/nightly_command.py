@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 from collections.abc import Mapping
@@ -11,12 +10,11 @@ from pathlib import Path
 
 from rich.text import Text
 
-from rig import doctor
+from rig import doctor_processes
 from rig.boards import inventory
 from rig.boards.inventory import SerialBoardSection
 from rig.boards.lease import held_for_children
 from rig.boards.serial import lease_of
-from rig.doctor import BoardFindings, State
 from rig.errors import BenchFault, UserError
 from rig.evidence.history.analysis import Analysis, analyse
 from rig.evidence.history.page import render
@@ -66,12 +64,10 @@ def run(night: Night) -> Ended:
         if night.firmware is not None:
             _step(screen, f"firmware: {night.firmware}")
             fetch_firmware(night.firmware, night.config)
-        ours = [section for section in sections if section.name not in in_use]
-        _step(screen, f"doctor: {', '.join(section.name for section in ours)}")
+        ours = [section.name for section in sections if section.name not in in_use]
+        _step(screen, f"doctor: {', '.join(ours)}")
         with screen.status("trying the boards out"):
-            builds = night.config.absolute().parent / bench.firmware.builds
-            found = doctor.prove_all(doctor.examine(ours, builds, os.environ), doctor.proofs)
-        unfit = {board.section.name: why for board in found.boards if (why := _unfit(board)) is not None}
+            unfit = doctor_processes.unfit(night.config, ours)
         _say_left_out(screen, unfit)
         _step(screen, "qualification and sweeps")
         done = qualify_boards(_request(night, {**in_use, **unfit}), screen)
@@ -101,14 +97,6 @@ def _request(night: Night, left_out: Mapping[str, str]) -> Request:
         night.config, spread_over=night.boards, select=night.select, jobs=night.jobs, variant=night.variant,
         test_limit_s=night.test_limit_s, board_limit_s=night.board_limit_s, left_out=left_out,
     )  # fmt: skip
-
-
-def _unfit(board: BoardFindings) -> str | None:
-    """Why a board must not be used: the first thing that is missing or wrong."""
-    missing = [finding for finding in board.findings if finding.state is State.MISSING]
-    if not missing:
-        return None
-    return f"{missing[0].name}: {missing[0].text.splitlines()[0]}"
 
 
 def _report_history(screen: Screen, reader: Reader, done: Done) -> None:
