@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rig.evidence.history.blame import Blame, Culprit, Outcome, Share, blame, suspects_of
 from rig.evidence.history.stats import interval
@@ -35,7 +35,7 @@ class Row:
     """One requirement, board or build. `trend`: its worst verdict in each run, by number of the run.
 
     `first_bad` and `last_good` are runs: where the present trouble began, and the last one without it; None if it does
-    well, or never did.
+    well, or never did. A board that is to blame for other things does not count in them.
     """
 
     name: str
@@ -90,7 +90,13 @@ def analyse(
         some = [outcome for test in tests for outcome in by_test.get(test, ())]
         if some:
             rate = Rate(*map(sum, zip(*(flakes.get(test, (0, 0)) for test in tests), strict=True)))
-            rows.append(_row(name, text, some, rate, _distinct(blames[test] for test in tests if test in blames)))
+            blamed = _distinct(blames[test] for test in tests if test in blames)
+            row = _row(name, text, some, rate, blamed)
+            if any(one.culprit is not Culprit.BOARD for one in blamed):
+                # When the firmware began to fail is not told by a board that always does.
+                first_bad, last_good = _turning_point(_trend([o for o in some if o.board not in suspects.boards]))
+                row = replace(row, first_bad=first_bad, last_good=last_good)
+            rows.append(row)
     return Analysis(
         tuple(sorted(rows, key=_urgency)),
         tuple(sorted(_grouped(outcomes, "board", Culprit.BOARD, suspects.boards), key=_urgency)),
@@ -127,12 +133,17 @@ def _share(some: Iterable[Outcome]) -> Share:
 
 
 def _row(name: str, text: str, some: Sequence[Outcome], flakes: Rate, blames: tuple[Blame, ...]) -> Row:
+    trend = _trend(some)
+    return Row(name, text, trend, flakes, *_turning_point(trend), blames)
+
+
+def _trend(some: Iterable[Outcome]) -> dict[int, Verdict]:
+    """The worst verdict of each run."""
     trend: dict[int, Verdict] = {}
     for outcome in some:
         seen = trend.get(outcome.run, outcome.verdict)
         trend[outcome.run] = min(seen, outcome.verdict, key=PRECEDENCE.index)
-    first_bad, last_good = _turning_point(trend)
-    return Row(name, text, trend, flakes, first_bad, last_good, blames)
+    return trend
 
 
 def _turning_point(trend: Mapping[int, Verdict]) -> tuple[int | None, int | None]:
