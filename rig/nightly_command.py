@@ -69,6 +69,8 @@ def run(night: Night) -> Ended:
         with screen.status("trying the boards out"):
             unfit = doctor_processes.unfit(night.config, ours)
         _say_left_out(screen, unfit)
+        for name in unfit:
+            screen.print(f"  rig doctor {name} says what to do about it", highlight=False, soft_wrap=True)
         _step(screen, "qualification and sweeps")
         done = qualify_boards(_request(night, {**in_use, **unfit}), screen)
     path = night.config.resolve().parent / bench.bench.history

@@ -63,6 +63,7 @@ def test_a_night_leaves_out_what_is_unfit_and_ends_with_the_verdict_of_the_tests
     assert done.exit_code == 1, done.output
     assert Path("fetched").exists()
     assert "board night-gone is left out: port: /dev/no-such-port is not there" in done.stdout
+    assert "rig doctor night-gone says what to do about it" in done.stdout
     assert "3 pass, 1 firmware fail" in done.stdout
     report = the_report()
     record = json.loads((report / "results.json").read_text())
