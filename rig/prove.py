@@ -207,6 +207,7 @@ def spare_sector(board: Board) -> str:
         )
     sector = end - SPARE_BYTES + spares[-1]
     try:
+        flash.restore({sector: BLANK})
         flash.restore({sector: PATTERN})
         seen = flash.read(sector, SECTOR_SIZE)
     finally:

@@ -23,6 +23,7 @@ TRIES = 5
 BETWEEN_S = 1.0
 """A switch that fails once, as when its server restarts, gets more chances: nobody else will ask it."""
 CHILDREN_S = 30.0
+"""More than an owner's children take to end after him (fixtures/lifeline.py); power comes back whatever they do."""
 
 
 def main() -> None:

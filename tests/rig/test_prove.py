@@ -116,6 +116,12 @@ def test_a_worn_sector_is_found_out_and_left_as_it_was(board):
     assert board.flash.read(LAST, 4) == b"\xff" * 4
 
 
+def test_the_pattern_of_a_doctor_that_was_killed_is_cleared_away(board):
+    board.flash.restore({LAST: prove.PATTERN})
+    prove.spare_sector(board)
+    assert board.flash.read(LAST, SECTOR_SIZE) == b"\xff" * SECTOR_SIZE
+
+
 def test_sectors_that_hold_data_are_not_written(board):
     full = {LAST + SECTOR_SIZE - prove.SPARE_BYTES: b"data" * (prove.SPARE_BYTES // 4)}
     board.flash.restore(full)
