@@ -1,7 +1,7 @@
 """Many boards proven fit at the same time, each by a `rig doctor` of its own: a lab's night cannot wait for one by one.
 
-Processes and not threads, since esptool prints to the one stdout of its process. How long a cut takes is measured less
-well on a busy host; `rig doctor` itself takes one board after the other.
+Processes and not threads, since esptool prints to the one stdout of its process. One a core: while the time of a cut is
+measured, a doctor fills one, and what else a lab's host does must go on. `rig doctor` itself takes board after board.
 """
 
 from __future__ import annotations
@@ -17,16 +17,13 @@ from pathlib import Path
 from rig.doctor import State
 from rig.errors import BenchFault
 
-AT_ONCE_A_CORE = 4
-"""A board mostly waits; its doctor computes for a second or two."""
-
 
 def unfit(config: Path, names: Sequence[str]) -> dict[str, str]:
     """Boards of a rig.toml that must not be used, and for each the first thing that is missing or wrong."""
     if not names:
         return {}
     running: list[subprocess.Popen[str]] = []
-    with ThreadPoolExecutor(min(len(names), AT_ONCE_A_CORE * (os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(min(len(names), os.cpu_count() or 1)) as pool:
         try:
             said = pool.map(lambda name: _why_not(config, name, running), names)
             return {name: why for name, why in zip(names, said, strict=True) if why is not None}
