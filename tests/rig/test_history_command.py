@@ -129,7 +129,8 @@ def report(lab, name, began, verdict=Verdict.PASS):
 
 def test_reports_are_taken_in_once(lab):
     folder = report(lab, "2020", EPOCH.replace(year=2020))
-    assert "2020: 1 results taken in" in rig("history", "import", folder)
+    said = rig("history", "import", folder, f"{folder}/results.json")
+    assert said.splitlines() == ["2020: 1 results taken in", "2020 is in the history already"]
     assert "2020 is in the history already" in rig("history", "import", f"{folder}/results.json")
     assert "no report of a run" in rig("history", "import", "rig.toml", code=2)
 

@@ -48,11 +48,13 @@ def add_reports(history: History, paths: Iterable[Path]) -> Iterator[str]:
     """
     reports = sorted(map(read_report, paths), key=lambda report: report.started)
     oldest, newest = history.span() or ("", "")
-    for report in reversed([report for report in reports if report.started < oldest]):
-        yield _add(history, report, history.begin_before(_start(report)))
-    for report in (report for report in reports if report.started >= oldest):
+    older = [report for report in reports if report.started < oldest]
+    # The older ones from the newest to the oldest: each comes before all that are there.
+    for report in (*reversed(older), *reports[len(older) :]):
         if _is_known(history, report):
             yield f"{report.name} is in the history already"
+        elif report.started < oldest:
+            yield _add(history, report, history.begin_before(_start(report)))
         elif report.started > newest:
             yield _add(history, report, history.begin(_start(report)))
         else:
