@@ -42,8 +42,8 @@ def _why_not(config: Path, name: str, running: list[subprocess.Popen[str]]) -> s
     running.append(process)
     said, complained = process.communicate()
     if process.returncode not in (0, BenchFault.exit_code):
-        last = (complained.strip().splitlines() or ["it said nothing"])[-1]
-        return f"its rig doctor ended with exit code {process.returncode}: {last}"
+        first = (complained.strip().splitlines() or ["it said nothing"])[0]
+        return f"its rig doctor ended with exit code {process.returncode}: {first}"
     (board,) = json.loads(said)["boards"]
     missing = [finding for finding in board["findings"] if finding["state"] == State.MISSING]
     return f"{missing[0]['name']}: {missing[0]['text'].splitlines()[0]}" if missing else None

@@ -23,7 +23,7 @@ from rig.evidence.history.store import open_history
 from rig.evidence.verdicts import Verdict
 from rig.processes import ended_like_ctrl_c
 from rig.qualify_boards import fitting
-from rig.qualify_command import Done, Request, qualify_boards
+from rig.qualify_command import Done, Request, qualify_boards, sections_of
 from rig.screen import Screen
 
 HISTORY_PAGE = "history.html"
@@ -61,10 +61,11 @@ def run(night: Night) -> Ended:
     _step(screen, f"boards: {', '.join(section.name for section in sections)}")
     with ended_like_ctrl_c(), held_for_children(leases) as in_use:
         _say_left_out(screen, in_use)
+        sections_of(bench, _request(night, in_use))  # refuses a night without a board, before firmware is built
+        ours = [section.name for section in sections if section.name not in in_use]
         if night.firmware is not None:
             _step(screen, f"firmware: {night.firmware}")
             fetch_firmware(night.firmware, night.config)
-        ours = [section.name for section in sections if section.name not in in_use]
         _step(screen, f"doctor: {', '.join(ours)}")
         with screen.status("trying the boards out"):
             unfit = doctor_processes.unfit(night.config, ours)

@@ -42,7 +42,7 @@ def test_only_what_is_unfit_comes_back_with_its_first_reason(config):
 
 def test_a_doctor_that_cannot_work_makes_its_board_unfit(config):
     (why,) = unfit(config, ["nobody"]).values()
-    assert why.startswith("its rig doctor ended with exit code 2: ")
+    assert why == "its rig doctor ended with exit code 2: rig: user error: no board is called 'nobody'"
 
 
 def test_a_night_that_is_ended_ends_its_doctors(config):

@@ -13,7 +13,6 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from rig import prove
 from rig.boards.lease import FOLDER, Lease, holder
 from rig.cli import main
 from rig.evidence.history.read import Reader
@@ -45,8 +44,6 @@ def lab(tmp_path, monkeypatch):
     bench += '[[board]]\nname = "night-gone"\nkind = "serial"\nfirmware = "synthesised"\nchip = "esp32c3"\n'
     bench += 'port = "/dev/no-such-port"\ntags = ["lab", "gone"]\n'
     (project / "rig.toml").write_text(bench)
-    monkeypatch.setattr(prove, "SILENT_S", 0.1)
-    monkeypatch.setattr(prove, "CUTS", 1)
     monkeypatch.setenv(FOLDER, str(tmp_path / "leases"))
     return project
 
@@ -84,8 +81,9 @@ def test_a_night_without_a_fit_board_is_a_bench_fault_that_names_each(lab):
 
 def test_a_board_that_another_run_has_is_left_out_from_the_beginning(lab):
     with Lease("night-gone", ["/dev/no-such-port"], None)():
-        done = rig("--boards", "tag=gone")
+        done = rig("--boards", "tag=gone", "--firmware", "touch built")
     assert done.exit_code == 3
+    assert not Path("built").exists(), "firmware that no board waits for"
     assert "no board is left: night-gone: somebody else is using this board" in " ".join(done.stderr.split())
 
 
