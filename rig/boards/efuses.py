@@ -111,7 +111,7 @@ class LoaderEfuse:
 
     def demand_fits(self, version: int) -> None:
         """NotApplicable if the chip's field is too narrow for `version`."""
-        # None set fits any field; to know its width takes espefuse a third of a second in every process.
+        # None set fits any field; its width is known by espefuse, which every process would have to load for that.
         if version and version > self.field.width:
             raise NotApplicable(
                 f"secure version {version} does not fit into the {self.field.width} eFuse bits of {self.flash.chip}"

@@ -24,12 +24,12 @@ requirement = pytest.mark.requirement
 @requirement("U-1", "A board starts.")
 @pytest.mark.parametrize("number", range(4))
 def test_start(trial, number):
-    if trial.board.kind == "virtual":
+    if trial.board.name == "desk":
         while not pathlib.Path("unplugged").exists():
             time.sleep(0.05)
     trial.install("rollback")
     trial.boot()
-    while trial.board.kind == "serial":
+    while trial.board.name == "served-c3":
         pathlib.Path("at-work").touch()
         trial.power_cycle()
         trial.wait_start()
@@ -57,7 +57,8 @@ def test_its_tests_move_to_another_board_and_nothing_is_lost(tmp_path, monkeypat
     assert Counter((result["board"], result["verdict"]) for result in record["results"]) == {("desk", "pass"): 4}
     tries = [retry for result in record["results"] for retry in result["retries"]]
     assert {retry["board"] for retry in tries} == {"served-c3"}
-    assert list(record["quarantined"]) == ["served-c3"]
+    # The other board may have done all the rest before this one fails a second time.
+    assert set(record["quarantined"]) <= {"served-c3"}
     assert all((the_report() / path).exists() for retry in tries for path in retry["evidence"].values())
     assert holder([served.url]) is None
     database = sqlite3.connect(project / "history.sqlite")
